@@ -1,0 +1,136 @@
+"""The register map of the generic four-nozzle dispenser, rendered only where something has changed."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pumpwatch_sim.county import PULSE_L
+from pumpwatch_sim.forecourt import SLOTS
+from pumpwatch_sim.modbus import OutsideError
+
+if TYPE_CHECKING:
+    from pumpwatch_sim.forecourt import LiveDispenser, LiveNozzle, Sale
+
+MAP_VERSION = 1
+NOZZLES = 4
+IDENTITY_END = 84
+CLOCK = 50
+LIVE, LIVE_SIZE, LIVE_END = 100, 20, 180
+SALES, SALE_SIZE, SALES_END = 200, 32, 712
+GRADES = {"92#": 92, "95#": 95, "98#": 98, "0#": 0}
+
+_IDENTITY = struct.Struct(">HH16s16s16s32s16s4x64s")
+_CLOCK = struct.Struct(">I")
+_LIVE = struct.Struct(">HHIIHHQQI4x")
+_SALE = struct.Struct(">IIIIIHHQQIHHIII4x")
+_PULSE_TENTHS_ML = round(PULSE_L * 10_000)
+_SPANS = ((0, IDENTITY_END), (LIVE, LIVE_END), (SALES, SALES_END))
+
+
+class DispenserRegisters:
+    """The holding registers of one dispenser; see :class:`pumpwatch_sim.modbus.Registers`.
+
+    Keeps an image of the whole map and renders into it lazily: on a read, the blocks it touches that have changed.
+    """
+
+    def __init__(self, dispenser: LiveDispenser, now_s: Callable[[], int]) -> None:
+        """``now_s`` is the device's clock, seconds since 1970 UTC."""
+        self._dispenser = dispenser
+        self._now_s = now_s
+        self._image = bytearray(2 * SALES_END)
+        self._identity = -1
+        self._live = [-1] * len(dispenser.nozzles)
+        self._sales = [-1] * len(dispenser.nozzles)
+
+    def read(self, address: int, quantity: int) -> bytes:
+        """The registers' bytes; raises ``OutsideError`` unless all lie in one part of the map."""
+        end = address + quantity
+        if not any(start <= address and end <= stop for start, stop in _SPANS):
+            raise OutsideError(f"no registers {address}..{end - 1}")
+        if address < IDENTITY_END:
+            self._render_identity()
+        elif address < LIVE_END:
+            self._render_live((address - LIVE) // LIVE_SIZE, (end - 1 - LIVE) // LIVE_SIZE)
+        else:
+            size = SLOTS * SALE_SIZE
+            self._render_sales((address - SALES) // size, (end - 1 - SALES) // size)
+        return bytes(self._image[2 * address : 2 * end])
+
+    def _render_identity(self) -> None:
+        dispenser = self._dispenser
+        if self._identity != dispenser.identity_changes:
+            self._identity = dispenser.identity_changes
+            registered = dispenser.plan.registered
+            encoders = [ascii16(nozzle.plan.registered.encoder_serial) for nozzle in dispenser.nozzles]
+            _IDENTITY.pack_into(
+                self._image,
+                0,
+                MAP_VERSION,
+                0,
+                ascii16(registered.serial),
+                ascii16(dispenser.mainboard_serial),
+                ascii16(registered.firmware_version),
+                bytes.fromhex(dispenser.firmware_digest),
+                ascii16(registered.tax_serial),
+                b"".join(encoder.ljust(16, b"\0") for encoder in encoders),
+            )
+        _CLOCK.pack_into(self._image, 2 * CLOCK, self._now_s())
+
+    def _render_live(self, first: int, last: int) -> None:
+        for index, nozzle in enumerate(self._dispenser.nozzles[first : last + 1], first):
+            if self._live[index] != nozzle.changes:
+                self._live[index] = nozzle.changes
+                _LIVE.pack_into(self._image, 2 * (LIVE + index * LIVE_SIZE), *_live_fields(nozzle))
+
+    def _render_sales(self, first: int, last: int) -> None:
+        for index, nozzle in enumerate(self._dispenser.nozzles[first : last + 1], first):
+            if self._sales[index] != nozzle.sale_changes:
+                self._sales[index] = nozzle.sale_changes
+                for slot, sale in enumerate(nozzle.sales):
+                    if sale is not None:
+                        at = SALES + (index * SLOTS + slot) * SALE_SIZE
+                        _SALE.pack_into(self._image, 2 * at, *_sale_fields(sale))
+
+
+def ascii16(text: str | None) -> bytes:
+    """Text as eight registers hold it, before padding: at most 16 ASCII characters."""
+    data = (text or "").encode("ascii")
+    if len(data) > 16:
+        raise ValueError(f"{text!r} has more than the 16 characters eight registers hold")
+    return data
+
+
+def _live_fields(nozzle: LiveNozzle) -> tuple[int, ...]:
+    return (
+        nozzle.state,
+        GRADES[nozzle.plan.registered.grade],
+        nozzle.volume,
+        nozzle.amount,
+        nozzle.flow,
+        nozzle.plan.price,
+        nozzle.totalizer,
+        nozzle.totalizer_amount,
+        nozzle.sequence,
+    )
+
+
+def _sale_fields(sale: Sale) -> tuple[int, ...]:
+    return (
+        sale.sequence,
+        sale.start_s,
+        sale.end_s,
+        sale.volume,
+        sale.amount,
+        sale.price,
+        sale.payment,
+        sale.totalizer,
+        sale.totalizer_amount,
+        sale.pulses,
+        _PULSE_TENTHS_ML,
+        sale.preset,
+        sale.preset_value,
+        sale.tax_volume,
+        sale.tax_amount,
+    )
