@@ -1,0 +1,190 @@
+"""identity_change: each field against the ledger, quiet beside a signed work order, one finding for one identity."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from pumpwatch import Department, DeviceIdentity, Severity, WorkOrder
+from pumpwatch_integrity.identity import IdentityChange, IdentitySettings
+
+FIELDS = ["serial", "mainboard_serial", "firmware_version", "firmware_digest", "tax_serial"]
+
+
+def rule(**keys):
+    return IdentityChange(IdentitySettings(**keys))
+
+
+@pytest.fixture
+def honest(kit):
+    return DeviceIdentity(
+        "S01",
+        "S01-D1",
+        kit.NOON,
+        serial="SER-1",
+        mainboard_serial="MB-1",
+        firmware_version="1.2.0",
+        firmware_digest="ab" * 32,
+        tax_serial="TAX-1",
+        encoder_serials={"S01-N01": "ENC-1", "S01-N02": "ENC-2"},
+    )
+
+
+def order(kit, *, days=-1.0, **more):
+    return WorkOrder(
+        **{
+            "station_id": "S01",
+            "device_id": "S01-D1",
+            "at": kit.NOON + timedelta(days=days),
+            "kind": "repair",
+            "signed_by_repairer": "示例维修",
+            "signed_by_institute": "示例检定",
+            "signed_by_station": "示例站长",
+            **more,
+        }
+    )
+
+
+def test_the_registered_identity_is_quiet(kit, honest):
+    assert kit.judge(rule(), [honest], kit.county()) == []
+
+
+def test_what_the_device_does_not_tell_is_not_judged(kit, honest):
+    silent = replace(honest, **dict.fromkeys(FIELDS), encoder_serials={})
+    assert kit.judge(rule(), [silent], kit.county()) == []
+    blank = replace(honest, **dict.fromkeys(FIELDS, " \0"), encoder_serials={"S01-N01": "\0\0"})
+    assert kit.judge(rule(), [blank], kit.county()) == []
+
+
+def test_what_is_not_registered_is_not_judged(kit, honest):
+    history = kit.county()
+    history.dispensers["S01-D1"] = replace(history.dispensers["S01-D1"], **dict.fromkeys(FIELDS))
+    history.nozzles["S01-N01"] = replace(history.nozzles["S01-N01"], encoder_serial=None)
+    other = replace(honest, **dict.fromkeys(FIELDS, "X"), encoder_serials={"S01-N01": "X", "S01-N77": "X"})
+    assert kit.judge(rule(), [other], history) == []
+
+
+def test_an_unregistered_dispenser_is_not_judged(kit, honest):
+    assert kit.judge(rule(), [replace(honest, dispenser_id="S01-D9", encoder_serials={})], kit.county()) == []
+
+
+def test_capitals_and_padding_do_not_count(kit, honest):
+    same = replace(honest, firmware_digest="AB" * 32, mainboard_serial="MB-1\0\0 ")
+    assert kit.judge(rule(), [same], kit.county()) == []
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_each_field(kit, honest, field):
+    (finding,) = kit.judge(rule(), [replace(honest, **{field: "NEW-9"})], kit.county())
+    assert finding.cause == "identity_change"
+    assert finding.severity is Severity.CRITICAL
+    assert finding.subject.key == "S01-D1"
+    assert finding.onset == finding.detected_at == kit.NOON
+    assert (Department.TAX in finding.departments) is (field == "tax_serial")
+    assert Department.MARKET_REGULATION in finding.departments
+    assert [e.reference for e in finding.evidence] == [f"S01-D1/{field}"]
+    assert finding.evidence[0].data["observed"] == "NEW-9"
+    for text in (finding.explanation.what.zh, finding.explanation.what.en):
+        assert "NEW-9" in text
+        assert str(getattr(honest, field)) in text
+
+
+def test_all_changed_fields_are_one_finding(kit, honest):
+    (finding,) = kit.judge(rule(), [replace(honest, **dict.fromkeys(FIELDS, "NEW-9"))], kit.county())
+    assert len(finding.evidence) == 5
+    assert finding.explanation.title.zh == "1号加油机 5项身份不符"
+    assert finding.explanation.title.en == "Dispenser 1 identity: 5 fields changed"
+
+
+def test_an_encoder_names_its_nozzle(kit, honest):
+    changed = replace(honest, encoder_serials={"S01-N01": "ENC-1", "S01-N02": "ENC-99"})
+    (finding,) = kit.judge(rule(), [changed], kit.county())
+    assert (finding.subject.dispenser_id, finding.subject.nozzle_id) == ("S01-D1", "S01-N02")
+    assert finding.explanation.title.zh == "2号枪 编码器序列号不符"
+    assert finding.explanation.title.en == "Nozzle 2 encoder serial changed"
+
+
+def test_swapped_encoders_say_so(kit, honest):
+    swapped = replace(honest, encoder_serials={"S01-N01": "ENC-2", "S01-N02": "ENC-1"})
+    one, two = kit.judge(rule(), [swapped], kit.county())
+    assert "2号枪" in one.explanation.otherwise.zh
+    assert "Nozzle 1" in two.explanation.otherwise.en
+
+
+def test_board_and_encoder_are_told_apart(kit, honest):
+    both = replace(honest, mainboard_serial="MB-9", encoder_serials={"S01-N01": "ENC-9"})
+    found = kit.judge(rule(), [both], kit.county())
+    assert [f.subject.key for f in found] == ["S01-D1", "S01-N01"]
+
+
+class TestWorkOrder:
+    def judged(self, kit, honest, *orders, **keys):
+        history = kit.county()
+        history.orders.extend(orders)
+        return kit.judge(rule(**keys), [replace(honest, mainboard_serial="MB-9")], history)
+
+    @pytest.mark.parametrize("kind", ["repair", "install", "verification"])
+    @pytest.mark.parametrize("days", [-7.0, -1.0, 0.0, 1.0])
+    def test_signed_and_near_is_quiet(self, kit, honest, kind, days):
+        assert self.judged(kit, honest, order(kit, kind=kind, days=days)) == []
+
+    @pytest.mark.parametrize("days", [-7.01, 1.01])
+    def test_too_far_is_not(self, kit, honest, days):
+        assert len(self.judged(kit, honest, order(kit, days=days))) == 1
+
+    @pytest.mark.parametrize("kind", ["inspection", "calibration", ""])
+    def test_another_kind_is_not(self, kit, honest, kind):
+        assert len(self.judged(kit, honest, order(kit, kind=kind))) == 1
+
+    @pytest.mark.parametrize("signature", ["signed_by_repairer", "signed_by_institute", "signed_by_station"])
+    @pytest.mark.parametrize("blank", [None, "", " "])
+    def test_a_signature_lacking_is_not(self, kit, honest, signature, blank):
+        assert len(self.judged(kit, honest, order(kit, **{signature: blank}))) == 1
+
+    def test_three_orders_with_one_signature_each_are_not(self, kit, honest):
+        orders = [
+            order(kit, signed_by_repairer=None, signed_by_institute=None),
+            order(kit, signed_by_repairer=None, signed_by_station=None),
+            order(kit, signed_by_institute=None, signed_by_station=None),
+        ]
+        assert len(self.judged(kit, honest, *orders)) == 1
+
+    def test_another_dispenser_or_station_is_not(self, kit, honest):
+        assert len(self.judged(kit, honest, order(kit, device_id="S01-D2"))) == 1
+        assert len(self.judged(kit, honest, order(kit, station_id="S02"))) == 1
+
+    def test_the_days_are_a_setting(self, kit, honest):
+        assert self.judged(kit, honest, order(kit, days=-20.0), work_order_days=30) == []
+
+    def test_judged_again_after_the_order_is_quiet(self, kit, honest):
+        history, judged = kit.county(), rule()
+        changed = replace(honest, encoder_serials={"S01-N01": "ENC-9"})
+        assert len(kit.judge(judged, [changed], history)) == 1
+        history.orders.append(order(kit, days=0.5))
+        assert kit.judge(judged, [changed, replace(changed, at=kit.NOON + timedelta(hours=13))], history) == []
+
+
+class TestRepeats:
+    def test_the_same_identity_is_one_finding_in_any_order(self, kit, honest):
+        records = [
+            replace(honest, at=kit.NOON + timedelta(minutes=5 * i), mainboard_serial="MB-9" if i >= 4 else "MB-1")
+            for i in range(12)
+        ]
+        in_order = kit.judge(rule(), records, kit.county())
+        shuffled = records + records[::3]
+        random.Random(3).shuffle(shuffled)
+        told = kit.judge(rule(), shuffled, kit.county())
+        assert {f.id for f in told} == {f.id for f in in_order}
+        assert len({f.id for f in told}) == 1
+        assert min(f.onset for f in told) == min(f.onset for f in in_order) == records[4].at
+
+    def test_another_value_is_another_finding(self, kit, honest):
+        ids = {
+            f.id
+            for serial in ("MB-8", "MB-9", "mb-9 ")
+            for f in kit.judge(rule(), [replace(honest, mainboard_serial=serial)], kit.county())
+        }
+        assert len(ids) == 2

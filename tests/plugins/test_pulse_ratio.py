@@ -1,0 +1,361 @@
+"""pulse_ratio: quiet on honest quantisation, loud on the first rewritten sale, the same in any order."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pumpwatch import Department, Severity, finding_id
+from pumpwatch_metering.pulse_ratio import Comparison, PulseRatio, PulseRatioSettings, compare, error_estimate
+
+
+def rule(**keys):
+    return PulseRatio(PulseRatioSettings(**keys))
+
+
+def draw_honest(n, *, seed, pulse_l, cut):
+    """Displays and pulses of n honest sales: the two channels quantise apart, each at a random phase."""
+    rng = np.random.default_rng(seed)
+    litres = np.exp(rng.normal(math.log(30) - 0.11, 0.47, n)).clip(0.02, 400)
+    pulses = np.floor(rng.random(n) + litres / pulse_l).astype(int)
+    hundredths = np.floor(litres * 100) if cut else np.round(litres * 100)
+    return np.round(hundredths / 100, 2), pulses
+
+
+# displayed, pulses (0.01 L) → severity and cause; None is quiet
+TABLE = [
+    (20.00, 2000, None, None),
+    (20.03, 2000, None, None),  # exactly at the threshold: 2 pulses and 0.01 L
+    (20.04, 2000, "medium", "short_delivery"),  # +0.20 %
+    (20.06, 2000, "medium", "short_delivery"),  # +0.30 % exactly is inside the tolerance
+    (20.07, 2000, "high", "short_delivery"),
+    (20.19, 2000, "high", "short_delivery"),
+    (20.20, 2000, "critical", "short_delivery"),  # +1.00 % exactly
+    (20.60, 2000, "critical", "short_delivery"),
+    (19.97, 2000, None, None),
+    (19.96, 2000, "low", "out_of_tolerance"),
+    (19.94, 2000, "low", "out_of_tolerance"),
+    (19.93, 2000, "medium", "out_of_tolerance"),
+    (15.00, 2000, "medium", "out_of_tolerance"),
+    (0.00, 0, None, None),
+    (0.03, 0, None, None),
+    (5.00, 0, "high", "short_delivery"),
+    (0.00, 500, "medium", "out_of_tolerance"),
+]
+
+
+@pytest.mark.parametrize(("displayed", "pulses", "severity", "cause"), TABLE)
+def test_one_sale(kit, displayed, pulses, severity, cause):
+    found = kit.judge(rule(), [kit.sale(1, displayed, pulses)], kit.county())
+    if severity is None:
+        assert found == []
+        return
+    (finding,) = found
+    assert (finding.severity, finding.cause) == (Severity(severity), cause)
+    assert finding.departments == (Department.MARKET_REGULATION,)
+    assert finding.subject.station_id == "S01"
+    assert finding.subject.dispenser_id == "S01-D2"
+    assert finding.subject.key == "S01-N03"
+
+
+def test_limit_follows_the_certified_pulse(kit):
+    history = kit.county()
+    history.nozzles["S01-N03"] = replace(history.nozzles["S01-N03"], pulse_l=0.05)
+    assert kit.judge(rule(), [kit.sale(1, 20.11, 400)], history) == []
+    assert len(kit.judge(rule(), [kit.sale(2, 20.12, 400)], history)) == 1
+
+
+def test_settings_move_the_limit(kit):
+    assert kit.judge(rule(tolerance_pulses=4), [kit.sale(1, 20.05, 2000)], kit.county()) == []
+    assert len(kit.judge(rule(tolerance_pulses=4), [kit.sale(1, 20.06, 2000)], kit.county())) == 1
+
+
+def test_id_and_times(kit):
+    bad = kit.sale(7, 20.6, 2000)
+    (finding,) = kit.judge(rule(), [bad], kit.county())
+    assert finding.id == finding_id("pulse_ratio", finding.subject, 7, bad.end.isoformat())
+    assert (finding.onset, finding.detected_at) == (bad.start, bad.end)
+
+
+class TestWithoutPulses:
+    def test_encoder_litres_stand_in(self, kit):
+        (finding,) = kit.judge(rule(), [kit.sale(1, 20.6, None, encoder_l=20.0)], kit.county())
+        assert finding.estimate.value == pytest.approx(3.0)
+        assert finding.evidence[-1].data["pulses"] is None
+
+    def test_pulses_come_first_because_encoder_litres_may_be_rewritten_too(self, kit):
+        (finding,) = kit.judge(rule(), [kit.sale(1, 20.6, 2000, encoder_l=20.6)], kit.county())
+        assert finding.estimate.value == pytest.approx(3.0)
+
+    @pytest.mark.parametrize("pulse_l", [None, 0.0])
+    def test_pulses_without_a_certified_value_say_nothing(self, kit, pulse_l):
+        history = kit.county()
+        history.nozzles["S01-N03"] = replace(history.nozzles["S01-N03"], pulse_l=pulse_l)
+        assert kit.judge(rule(), [kit.sale(1, 20.6, 2000)], history) == []
+        assert len(kit.judge(rule(), [kit.sale(2, 20.6, 2000, encoder_l=20.0)], history)) == 1
+
+    def test_no_encoder_channel_no_word(self, kit):
+        assert kit.judge(rule(), [kit.sale(1, 20.6, None, encoder_l=None)], kit.county()) == []
+
+    def test_unregistered_nozzle_is_named_by_its_id(self, kit):
+        (finding,) = kit.judge(rule(), [kit.sale(1, 20.6, encoder_l=20.0, nozzle="S09-N12")], kit.county())
+        assert finding.subject.station_id == "S09"
+        assert finding.explanation.title.zh == "12号枪 少付 +3.00%"
+
+    @pytest.mark.parametrize("counted", [math.nan, math.inf, -1.0])
+    def test_nonsense_says_nothing(self, kit, counted):
+        assert kit.judge(rule(), [kit.sale(1, 20.6, None, encoder_l=counted)], kit.county()) == []
+
+
+class TestHonest:
+    @pytest.mark.parametrize("cut", [False, True])
+    @pytest.mark.parametrize("pulse_l", [0.01, 0.005, 0.001, 1 / 120, 0.02])
+    def test_100_000_sales_in_all_are_quiet(self, kit, pulse_l, cut):
+        history = kit.county()
+        history.nozzles["S01-N03"] = replace(history.nozzles["S01-N03"], pulse_l=pulse_l)
+        displays, pulses = draw_honest(10_000, seed=5, pulse_l=pulse_l, cut=cut)
+        judged = rule()
+        assert np.abs(displays - pulses * pulse_l).max() > pulse_l / 2  # the quantisation is there
+        for seq, (shown, count) in enumerate(zip(displays.tolist(), pulses.tolist(), strict=True)):
+            sale = kit.sale(seq, shown, count)
+            history.take(sale)
+            assert not list(judged.check(sale, history))
+
+
+class TestPower:
+    @pytest.mark.parametrize("percent", [0.5, 1.0, 3.0])
+    def test_first_sale_of_ten_litres(self, kit, percent):
+        rng = np.random.default_rng(11)
+        judged = rule()
+        for litres in [10.0, *rng.uniform(10, 60, 500)]:
+            pulses = math.floor(rng.random() + litres / 0.01)
+            shown = round(litres * (1 + percent / 100), 2)
+            assert len(kit.judge(judged, [kit.sale(1, shown, pulses)], kit.county())) == 1
+
+    def test_error_of_the_run_is_close_and_inside_its_interval(self, kit):
+        pulses = [3000 + 17 * i for i in range(30)]
+        sales = [kit.sale(i, round(p * 0.01 * 1.03, 2), p) for i, p in enumerate(pulses)]
+        last = kit.judge(rule(), sales, kit.county())[-1]
+        assert last.estimate.value == pytest.approx(3.0, abs=0.01)
+        assert last.estimate.low < 3.0 < last.estimate.high
+        assert last.estimate.high - last.estimate.low < 0.1
+        assert last.estimate.confidence == 0.95
+        assert last.onset == sales[0].start
+        assert len(last.evidence) == 10
+        assert last.evidence[-1].reference == "S01-N03/29"
+        assert last.severity is Severity.CRITICAL
+
+
+class TestInterval:
+    """The interval holds the truth at least 95 times in 100, whichever way display and encoder quantise."""
+
+    @pytest.mark.parametrize("display", ["round", "cut"])
+    @pytest.mark.parametrize("encoder", ["any phase", "from zero", "up"])
+    @pytest.mark.parametrize("n", [1, 3, 30])
+    @pytest.mark.parametrize("error", [0.003, 0.03, 0.27])
+    def test_coverage(self, kit, n, encoder, display, error):
+        rng = np.random.default_rng(n)
+        pulse_l, hits, trials = 0.01, 0, 300
+        template = kit.sale(1)
+        for _ in range(trials):
+            litres = rng.uniform(5, 40, n)
+            phase = {"any phase": rng.random(n), "from zero": np.zeros(n), "up": np.ones(n)}[encoder]
+            counted = np.floor(phase + litres / pulse_l) * pulse_l
+            steps = litres * (1 + error) / 0.01
+            shown = (np.floor(steps) if display == "cut" else np.round(steps)) * 0.01
+            run = [
+                Comparison(replace(template, volume_l=s), c, pulse_l, 0.03, from_pulses=True)
+                for s, c in zip(shown.tolist(), counted.tolist(), strict=True)
+            ]
+            estimate = error_estimate(run, 0.01)
+            hits += estimate.low <= error * 100 <= estimate.high
+        assert hits >= 0.95 * trials
+
+    def test_it_does_not_shrink_to_nothing(self, kit):
+        comparison = compare(kit.sale(1, 30.9, 3000), kit.county().nozzle("S01-N03"), PulseRatioSettings())
+        wide = [error_estimate([comparison] * n, 0.01) for n in (1, 10, 1000)]
+        assert [round((e.high - e.low) / 2, 3) for e in wide] == [0.068, 0.049, 0.035]
+
+    def test_nothing_counted_is_told_in_litres(self, kit):
+        (finding,) = kit.judge(rule(), [kit.sale(1, 5.0, 0)], kit.county())
+        assert (finding.estimate.value, finding.estimate.unit) == (5.0, "L")
+        assert finding.explanation.title.zh == "3号枪 少付 5.00 L 待核验"
+
+    def test_a_drop_counted_has_no_upper_bound(self, kit):
+        (finding,) = kit.judge(rule(), [kit.sale(1, 0.06, 1)], kit.county())
+        assert finding.estimate.high is None
+        assert "—" in finding.explanation.what.en
+
+
+class TestRun:
+    def onset_of_last(self, kit, displays, counted=2000):
+        sales = [kit.sale(i, d, counted) for i, d in enumerate(displays)]
+        last = kit.judge(rule(), sales, kit.county())[-1]
+        return next(i for i, s in enumerate(sales) if s.start == last.onset), last
+
+    def test_an_honest_sale_breaks_it(self, kit):
+        assert self.onset_of_last(kit, [20.6, 20.6, 20.0, 20.6, 20.6])[0] == 3
+
+    def test_a_sale_to_the_other_side_breaks_it(self, kit):
+        assert self.onset_of_last(kit, [20.6, 20.6, 19.4, 20.6, 20.6])[0] == 3
+
+    def test_levels_do_not_break_it(self, kit):
+        first, last = self.onset_of_last(kit, [20.6, 21.6, 20.2, 25.4])
+        assert first == 0
+        assert last.estimate.value == pytest.approx((20.6 + 21.6 + 20.2 + 25.4 - 80) / 80 * 100, abs=1e-3)
+
+    def test_a_sale_too_small_to_tell_does_not_break_it(self, kit):
+        sales = [kit.sale(0, 20.1, 2000), kit.sale(1, 2.01, 200), kit.sale(2, 20.1, 2000)]
+        last = kit.judge(rule(), sales, kit.county())[-1]
+        assert last.onset == sales[0].start
+        assert last.estimate.value == pytest.approx(0.5, abs=0.001)
+
+    def test_it_never_begins_with_a_sale_too_small_to_tell(self, kit):
+        sales = [kit.sale(0, 2.0, 200), kit.sale(1, 20.1, 2000)]
+        assert kit.judge(rule(), sales, kit.county())[-1].onset == sales[1].start
+
+    def test_a_sale_without_encoder_does_not_break_it(self, kit):
+        sales = [kit.sale(0, 20.6, 2000), kit.sale(1, 20.6, None, encoder_l=None), kit.sale(2, 20.6, 2000)]
+        assert kit.judge(rule(), sales, kit.county())[-1].onset == sales[0].start
+
+    def test_a_long_run_keeps_its_onset(self, kit):
+        history = kit.county()
+        sales = [kit.sale(i, 20.6 if i >= 20 else 20.0, 2000) for i in range(300)]
+        for sale in sales:
+            history.take(sale)
+        last = list(rule().check(sales[-1], history))[-1]
+        assert last.onset == sales[20].start
+        assert "280" in last.explanation.what.zh
+
+    def test_a_history_that_forgets_is_used_as_far_as_it_goes(self, kit):
+        history = kit.county()
+        sales = [kit.sale(i, 20.6, 2000) for i in range(300)]
+        for sale in sales[100:]:
+            history.take(sale)
+        assert list(rule().check(sales[-1], history))[-1].onset == sales[100].start
+        (alone,) = [f for f in rule().check(sales[5], history) if f.detected_at == sales[5].end]
+        assert alone.onset == sales[5].start
+
+    def test_other_nozzles_do_not_matter(self, kit):
+        history = kit.county()
+        kit.judge(rule(), [kit.sale(i, 20.6, 2000, nozzle="S01-N04") for i in range(5)], history)
+        assert kit.judge(rule(), [kit.sale(9, 20.0, 2000)], history) == []
+
+
+levels = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.0, 0.5, 1.0, 3.0, -1.0]), st.integers(50, 6000)), min_size=1, max_size=40
+)
+
+
+class TestOrder:
+    @given(levels=levels, data=st.data())
+    @settings(max_examples=60, deadline=None)
+    def test_any_order_and_any_repeats_end_in_the_same_findings(self, kit, levels, data):
+        sales = [kit.sale(i, round(p * 0.01 * (1 + e / 100), 2), p) for i, (e, p) in enumerate(levels)]
+        in_order = kit.last_told(kit.judge(rule(), sales, kit.county()))
+        told = data.draw(st.permutations(sales + sales[: len(sales) // 2]))
+        assert kit.last_told(kit.judge(rule(), told, kit.county())) == in_order
+
+    @given(levels=levels)
+    @settings(max_examples=30, deadline=None)
+    def test_a_batch_known_whole_before_it_is_judged_gives_the_same(self, kit, levels):
+        sales = [kit.sale(i, round(p * 0.01 * (1 + e / 100), 2), p) for i, (e, p) in enumerate(levels)]
+        in_order = kit.last_told(kit.judge(rule(), sales, kit.county()))
+        history = kit.county()
+        for sale in sales:
+            history.take(sale)
+        assert kit.last_told(kit.judge(rule(), sales, history)) == in_order
+
+    def test_in_order_each_affected_sale_is_one_finding(self, kit):
+        found = kit.judge(rule(), [kit.sale(i, 20.6, 2000) for i in range(40)], kit.county())
+        assert len(found) == len({f.id for f in found}) == 40
+
+    def test_the_last_told_is_the_newest_sale(self, kit):
+        sales = [kit.sale(i, 20.6, 2000) for i in range(5)]
+        found = kit.judge(rule(), [*sales[:2], *sales[3:], sales[2]], kit.county())
+        assert (found[-1].detected_at, found[-1].onset) == (sales[-1].end, sales[0].start)
+
+    def test_a_late_honest_sale_shortens_the_run(self, kit):
+        sales = [kit.sale(i, 20.0 if i == 2 else 20.6, 2000) for i in range(5)]
+        found = kit.judge(rule(), [*sales[:2], *sales[3:], sales[2]], kit.county())
+        assert (found[-1].detected_at, found[-1].onset) == (sales[-1].end, sales[3].start)
+
+    def test_a_late_old_sale_does_not_stir_up_a_run_it_has_no_part_in(self, kit):
+        sales = [kit.sale(i, 20.6 if i >= 3 else 20.0, 2000) for i in range(6)]
+        history = kit.county()
+        kit.judge(rule(), sales[1:], history)
+        assert kit.judge(rule(), [sales[0]], history) == []
+
+    def test_a_flood_of_late_sales_stays_bounded(self, kit):
+        sales = [kit.sale(i, 20.6, 2000) for i in range(70)]
+        found = kit.judge(rule(), reversed(sales), kit.county())
+        assert {f.detected_at for f in found} == {s.end for s in sales}
+        assert len(found) <= 51 * len(sales)
+        assert (found[-1].detected_at, found[-1].onset) == (sales[-1].end, sales[0].start)
+
+    def test_the_same_instant_in_another_zone_is_the_same_finding(self, kit):
+        from datetime import timezone
+
+        china = timezone(timedelta(hours=8))
+        utc = kit.sale(1, 20.6, 2000)
+        local = replace(utc, start=utc.start.astimezone(china), end=utc.end.astimezone(china))
+        (a,), (b,) = (kit.judge(rule(), [s], kit.county()) for s in (utc, local))
+        assert a.id == b.id
+
+
+class TestWords:
+    def text(self, kit, displayed, pulses=2000, **more):
+        (finding,) = kit.judge(rule(), [kit.sale(12, displayed, pulses, **more)], kit.county())
+        return finding.explanation
+
+    def test_short(self, kit):
+        said = self.text(kit, 20.6, tax_l=20.6)
+        assert (said.title.zh, said.title.en) == ("3号枪 少付 +3.00%", "Nozzle 3 short +3.00%")
+        for part in ("20.60 L", "20.00 L", "2,000", "0.01 L", "0.60 L", "+3.00%", "¥4.50", "2026-11-22 14:00:00"):
+            assert part in said.what.zh
+            assert part in said.what.en
+
+    def test_money_of_the_run(self, kit):
+        last = kit.judge(rule(), [kit.sale(i, 20.6, 2000) for i in range(4)], kit.county())[-1]
+        assert "2.40 L" in last.explanation.what.zh
+        assert "¥18.00" in last.explanation.what.zh
+        assert "4 sales in a row: customer short 2.40 L, ¥18.00" in last.explanation.what.en
+
+    @pytest.mark.parametrize(
+        ("displayed", "zh", "en"),
+        [
+            (20.05, "3号枪 少付 +0.25% 待核验", "Nozzle 3 short +0.25%, verify"),
+            (20.12, "3号枪 少付 +0.60% 待核验", "Nozzle 3 short +0.60%, verify"),
+            (20.14, "3号枪 少付 +0.70%", "Nozzle 3 short +0.70%"),
+            (19.8, "3号枪 多付 −1.00%", "Nozzle 3 gives more −1.00%"),
+            (19.95, "3号枪 多付 −0.25% 待核验", "Nozzle 3 gives more −0.25%, verify"),
+        ],
+    )
+    def test_titles(self, kit, displayed, zh, en):
+        title = self.text(kit, displayed).title
+        assert (title.zh, title.en) == (zh, en)
+
+    def test_inside_the_tolerance_it_asks_for_verification_only(self, kit):
+        said = self.text(kit, 20.05)
+        assert "请核验" in said.why.zh
+        assert "inside the tolerance" in said.why.en
+        assert "verify" in said.why.en
+
+    def test_an_interval_that_touches_the_band_asks_for_verification(self, kit):
+        history = kit.county()
+        history.nozzles["S01-N03"] = replace(history.nozzles["S01-N03"], pulse_l=1 / 120)
+        (finding,) = kit.judge(rule(), [kit.sale(1, 4.53, 540)], history)
+        assert finding.estimate.value > 0.6
+        assert finding.estimate.low < 0.3
+        assert finding.explanation.title.en.endswith("verify")
+        assert "out of tolerance, verify" in finding.explanation.why.en
+
+    def test_nothing_counted_points_to_the_line_first(self, kit):
+        said = self.text(kit, 5.0, 0)
+        assert "verify the collector's line first" in said.why.en

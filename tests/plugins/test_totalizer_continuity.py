@@ -1,0 +1,184 @@
+"""totalizer_continuity: litres without a record, totalizers set back, roll-over, and records in any order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pumpwatch import Department, Severity, finding_id
+from pumpwatch_metering.totalizer import TotalizerContinuity, TotalizerSettings, totalizer_gap
+
+
+def rule(**keys):
+    return TotalizerContinuity(TotalizerSettings(**keys))
+
+
+def pair(kit, gap, *, before=50_000.0, volume=20.0, modulus=None, gap_cny=None):
+    """Two neighbouring sales between which the totalizer moved by ``gap`` beyond the second's litres."""
+    after = before + volume + gap
+    money = {} if gap_cny is None else {"totalizer_cny": 1000.0}
+    money2 = {} if gap_cny is None else {"totalizer_cny": 1000.0 + volume * 7.5 + gap_cny}
+    after = round(after % modulus if modulus else after, 2)
+    return [
+        kit.sale(1, 10.0, totalizer_l=before, **money),
+        kit.sale(2, volume, totalizer_l=after, **money2),
+    ]
+
+
+TABLE = [
+    (0.0, None, None),
+    (0.02, None, None),  # exactly at the threshold
+    (-0.02, None, None),
+    (0.03, "medium", "offline_sale"),
+    (0.99, "medium", "offline_sale"),
+    (1.0, "critical", "offline_sale"),
+    (45.2, "critical", "offline_sale"),
+    (-0.03, "critical", "totalizer_rollback"),
+    (-500.0, "critical", "totalizer_rollback"),
+    (-50_000.0, "critical", "totalizer_rollback"),
+]
+
+
+@pytest.mark.parametrize(("gap", "severity", "cause"), TABLE)
+def test_pairs(kit, gap, severity, cause):
+    found = kit.judge(rule(), pair(kit, gap, before=60_000.0), kit.county())
+    if severity is None:
+        assert found == []
+        return
+    (finding,) = found
+    assert (finding.severity, finding.cause) == (Severity(severity), cause)
+    assert finding.departments == (Department.MARKET_REGULATION, Department.TAX)
+    assert finding.estimate.value == pytest.approx(gap)
+    assert finding.estimate.unit == "L"
+
+
+def test_id_and_times(kit):
+    first, second = pair(kit, 45.2)
+    (finding,) = kit.judge(rule(), [first, second], kit.county())
+    assert finding.id == finding_id("totalizer_continuity", finding.subject, 2, second.end.isoformat())
+    assert (finding.onset, finding.detected_at) == (first.end, second.end)
+    assert [e.reference for e in finding.evidence] == ["S01-N03/1", "S01-N03/2", "S01-N03/1-2"]
+
+
+class TestRollOver:
+    @pytest.mark.parametrize("modulus", [1e5, 1e6, 1e7, 1e8, 1e9, 42_949_672.96, 4_294_967.296])
+    def test_usual_ones_are_quiet(self, kit, modulus):
+        before = round(modulus - 7.5, 2)
+        sales = pair(kit, 0.0, before=before, modulus=modulus)
+        assert sales[1].totalizer_l < before
+        assert kit.judge(rule(), sales, kit.county()) == []
+
+    def test_exactly_at_the_edge(self, kit):
+        assert kit.judge(rule(), pair(kit, 0.0, before=1e7 - 20.0, modulus=1e7), kit.county()) == []
+
+    def test_litres_without_record_are_seen_through_it(self, kit):
+        (finding,) = kit.judge(rule(), pair(kit, 120.0, before=1e7 - 7.5, modulus=1e7), kit.county())
+        assert (finding.cause, finding.estimate.value) == ("offline_sale", pytest.approx(120.0))
+
+    def test_a_counter_that_has_more_digits_just_goes_on(self, kit):
+        assert kit.judge(rule(), pair(kit, 0.0, before=1e7 - 7.5), kit.county()) == []
+
+    def test_a_set_back_totalizer_is_not_taken_for_one(self, kit):
+        for back in (-10_000.0, -100_000.0, -1_000_000.0):
+            (finding,) = kit.judge(rule(), pair(kit, back, before=2_345_678.0), kit.county())
+            assert finding.cause == "totalizer_rollback"
+
+    def test_a_told_modulus(self, kit):
+        told = rule(totalizer_modulus_l=500_000.0)
+        assert kit.judge(told, pair(kit, 0.0, before=499_990.0, modulus=500_000.0), kit.county()) == []
+        (finding,) = kit.judge(told, pair(kit, -500.0, before=499_990.0, modulus=500_000.0), kit.county())
+        assert (finding.cause, finding.estimate.value) == ("totalizer_rollback", pytest.approx(-500.0))
+
+    @given(
+        before=st.integers(0, 10**9 - 1),
+        volume=st.integers(1, 20_000),
+        gap=st.integers(-100_000, 100_000),
+    )
+    def test_gap_modulo_a_told_modulus(self, before, volume, gap):
+        after = (before + volume + gap) % 10**9
+        assert totalizer_gap(before / 100, volume / 100, after / 100, modulus=1e7) == pytest.approx(gap / 100, abs=1e-6)
+
+    @given(before=st.integers(0, 10**9 - 1), volume=st.integers(1, 20_000))
+    def test_honest_counters_of_seven_digits_never_show_a_gap(self, before, volume):
+        after = (before + volume) % 10**9
+        assert abs(totalizer_gap(before / 100, volume / 100, after / 100)) < 1e-6
+
+
+class TestNotJudged:
+    def test_a_gap_in_the_sequence(self, kit):
+        first, second = pair(kit, 300.0)
+        assert kit.judge(rule(), [first, replace(second, seq=3)], kit.county()) == []
+
+    @pytest.mark.parametrize("lacking", [0, 1])
+    def test_a_totalizer_that_is_not_known(self, kit, lacking):
+        sales = pair(kit, 300.0)
+        sales[lacking] = replace(sales[lacking], totalizer_l=None)
+        assert kit.judge(rule(), sales, kit.county()) == []
+        assert kit.judge(rule(), reversed(sales), kit.county()) == []
+
+    def test_another_epoch_of_the_sequence(self, kit):
+        first, second = pair(kit, -300.0)
+        late = timedelta(days=61)
+        second = replace(second, start=first.end + late, end=first.end + late)
+        assert kit.judge(rule(), [first, second], kit.county()) == []
+        soon = timedelta(days=60)
+        second = replace(second, start=first.end + soon, end=first.end + soon)
+        assert len(kit.judge(rule(), [first, second], kit.county())) == 1
+
+    def test_the_nearer_of_two_equal_numbers_is_the_neighbour(self, kit):
+        old = kit.sale(1, 10.0, totalizer_l=900_000.0, start=kit.NOON - timedelta(days=40))
+        first, second = pair(kit, 0.0)
+        for told in ([old, first, second], [second, first, old], [first, old, second]):
+            assert kit.judge(rule(), told, kit.county()) == []
+
+    def test_another_nozzle(self, kit):
+        first, second = pair(kit, 300.0)
+        assert kit.judge(rule(), [replace(first, nozzle_id="S01-N04"), second], kit.county()) == []
+
+
+class TestOrder:
+    def test_the_successor_is_judged_when_the_first_comes_late(self, kit):
+        sales = pair(kit, 45.2)
+        in_order = kit.judge(rule(), sales, kit.county())
+        assert kit.judge(rule(), reversed(sales), kit.county()) == in_order
+
+    @given(gaps=st.lists(st.sampled_from([0.0, 0.0, 0.0, 35.5, -700.0, 0.5]), min_size=2, max_size=25), data=st.data())
+    @settings(max_examples=60, deadline=None)
+    def test_any_order_and_any_repeats_give_the_same_findings(self, kit, gaps, data):
+        total, sales = 80_000.0, []
+        for i, gap in enumerate(gaps):
+            total = round(total + 20.0 + gap, 2)
+            sales.append(kit.sale(i, 20.0, totalizer_l=total))
+        in_order = kit.last_told(kit.judge(rule(), sales, kit.county()))
+        assert len(in_order) == sum(g != 0 for g in gaps[1:])
+        told = data.draw(st.permutations(sales + sales[: len(sales) // 2]))
+        assert kit.last_told(kit.judge(rule(), told, kit.county())) == in_order
+
+
+class TestWords:
+    def test_unrecorded_litres(self, kit):
+        (finding,) = kit.judge(rule(), pair(kit, 45.2, gap_cny=339.0), kit.county())
+        said = finding.explanation
+        assert (said.title.zh, said.title.en) == ("3号枪 无记录出油 45.20 L", "Nozzle 3 unrecorded 45.20 L")
+        assert "50,065.20 L" in said.what.zh
+        assert "¥339.00" in said.why.zh
+        assert "fits the price" in said.why.en
+        assert finding.evidence[-1].data == {"gap_l": 45.2, "gap_cny": 339.0, "gap_price": 7.5}
+
+    def test_set_back(self, kit):
+        (finding,) = kit.judge(rule(), pair(kit, -500.0), kit.county())
+        said = finding.explanation
+        assert (said.title.zh, said.title.en) == ("3号枪 泵码倒退 −500.00 L", "Nozzle 3 totalizer back −500.00 L")
+        assert "500.00 L" in said.what.en
+
+    @pytest.mark.parametrize(
+        ("gap_cny", "says"),
+        [(None, "not known"), (0.0, "no gap"), (339.0, "fits the price"), (90.4, "does not fit the price")],
+    )
+    def test_what_the_amount_totalizer_adds(self, kit, gap_cny, says):
+        (finding,) = kit.judge(rule(), pair(kit, 45.2, gap_cny=gap_cny), kit.county())
+        assert says in finding.explanation.why.en
