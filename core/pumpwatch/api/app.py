@@ -1,0 +1,349 @@
+"""The routes: stations, history, alarms and the live feed, all under ``/api/v1``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, WebSocket
+from fastapi.responses import JSONResponse, Response
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from pumpwatch import __version__
+from pumpwatch.alarms import UnknownAlarm, to_json
+from pumpwatch.api.guard import Guard
+from pumpwatch.api.live import LiveFeed, StationQuality, iso
+from pumpwatch.errors import NotReachable, PumpwatchError, Refused
+from pumpwatch.model import from_us
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from pumpwatch.engine import Engine
+    from pumpwatch.hub import Last
+    from pumpwatch.model import DeviceIdentity, Dispenser, Transaction
+
+IDENTITY = ("serial", "mainboard_serial", "firmware_version", "firmware_digest", "tax_serial")
+
+Format = Annotated[Literal["json", "csv"], Query(description="csv for spreadsheets")]
+
+
+def _aware(at: datetime) -> datetime:
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+When = Annotated[datetime, AfterValidator(_aware)]
+
+
+class Act(BaseModel):
+    """What a person does to an alarm."""
+
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    by: str = Field(min_length=1, max_length=80, description="Who does it")
+    note: str = Field(default="", max_length=2000)
+
+
+def create_app(engine: Engine, token: str | None = None) -> FastAPI:
+    """The API of one engine. Without ``token`` it answers loopback clients only; see ``guard``."""
+    feed = LiveFeed(engine)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    app = FastAPI(title="pumpwatch", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.engine = engine
+    app.state.feed = feed
+    app.include_router(_router(engine, feed))
+    app.add_exception_handler(PumpwatchError, _explain)
+    app.add_middleware(Guard, token=token)
+    return app
+
+
+async def _explain(_: Request, error: Exception) -> JSONResponse:
+    status = 409 if isinstance(error, Refused) else 503 if isinstance(error, NotReachable) else 400
+    status = 404 if isinstance(error, UnknownAlarm) else status
+    return JSONResponse({"error": str(error)}, status)
+
+
+def _router(engine: Engine, feed: LiveFeed) -> APIRouter:
+    router = APIRouter(prefix="/api/v1")
+    view = _View(engine, feed)
+
+    @router.get("/status")
+    async def status() -> dict[str, Any]:
+        return engine.status()
+
+    @router.get("/plugins")
+    async def plugins() -> list[dict[str, Any]]:
+        return [
+            {"name": p.name, "source": p.source, "state": p.state, "reason": p.reason, "provides": p.provides}
+            for p in engine.plugins.found
+        ]
+
+    @router.get("/stations")
+    async def stations(format: Format = "json") -> Response:  # noqa: A002 - the query parameter's name
+        return _listed([view.station(s.station_id) for s in feed.stations], format, "stations")
+
+    @router.get("/stations/{station_id}")
+    async def station(station_id: str) -> dict[str, Any]:
+        return view.detail(station_id)
+
+    @router.get("/stations/{station_id}/transactions")
+    async def transactions(
+        station_id: str,
+        start: When | None = None,
+        end: When | None = None,
+        limit: Annotated[int, Query(ge=1, le=100_000)] = 50,
+        format: Format = "json",  # noqa: A002
+    ) -> Response:
+        view.known(station_id)
+        sales = await engine.historian.transactions(station_id=station_id, start=start, end=end, limit=limit)
+        return _listed([view.sale(s) for s in sales], format, f"transactions-{station_id}")
+
+    @router.get("/series")
+    async def series(
+        path: Annotated[str, Query(max_length=200, description="station/device/tag")],
+        start: When | None = None,
+        end: When | None = None,
+        limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000,
+        format: Format = "json",  # noqa: A002
+    ) -> Response:
+        until = end or engine.clock.now()
+        found = (await engine.series(path, start or until - timedelta(hours=1), until, limit)).samples
+        texts = found.texts or (None,) * len(found)
+        at = [iso(from_us(us)) for us in found.at_us.tolist()]
+        values = [
+            text if text is not None else None if value != value else value  # noqa: PLR0124 - NaN
+            for text, value in zip(texts, found.values.tolist(), strict=True)
+        ]
+        quality = found.qualities.tolist()
+        if format == "csv":
+            rows = [{"at": a, "value": v, "quality": q} for a, v, q in zip(at, values, quality, strict=True)]
+            return _listed(rows, format, path.replace("/", "-"))
+        return JSONResponse({"path": path, "at": at, "value": values, "quality": quality})
+
+    @router.get("/latest")
+    async def latest(prefix: Annotated[str, Query(max_length=200)] = "", format: Format = "json") -> Response:  # noqa: A002
+        rows = [_last(p, last) for p, last in sorted(engine.hub.latest.items()) if p.startswith(prefix)]
+        return _listed(rows, format, "latest")
+
+    @router.get("/alarms")
+    async def alarms(
+        state: Literal["current", "all"] = "current",
+        limit: Annotated[int, Query(ge=1, le=100_000)] = 200,
+        format: Format = "json",  # noqa: A002
+    ) -> Response:
+        found = engine.alarms.current()[:limit] if state == "current" else await engine.alarms.history(limit)
+        rows = [to_json(a) for a in found]
+        return _listed([_flat(r) for r in rows] if format == "csv" else rows, format, "alarms")
+
+    @router.post("/alarms/{alarm_id}/acknowledge")
+    async def acknowledge(alarm_id: str, act: Act) -> dict[str, Any]:
+        return to_json(await engine.alarms.acknowledge(alarm_id, act.by, act.note))
+
+    @router.post("/alarms/{alarm_id}/clear")
+    async def clear(alarm_id: str, act: Act) -> dict[str, Any]:
+        return to_json(await engine.alarms.clear(alarm_id, act.by, act.note))
+
+    @router.websocket("/live")
+    async def live(socket: WebSocket) -> None:
+        await socket.accept()
+        await feed.serve(socket)
+
+    @router.websocket("/watch")
+    async def watch(socket: WebSocket, prefix: str = "") -> None:
+        await socket.accept()
+        with engine.hub.subscribe() as stream:
+            async for batch in stream:
+                texts = batch.samples.texts or (None,) * len(batch.samples)
+                rows = zip(batch.samples.paths, batch.samples.at_us, batch.samples.values, texts, strict=True)
+                news = [
+                    {"path": p, "at": iso(from_us(us)), "value": t if t is not None else None if v != v else float(v)}  # noqa: PLR0124
+                    for p, us, v, t in rows
+                    if p.startswith(prefix)
+                ]
+                if news:
+                    await socket.send_json(news)
+
+    return router
+
+
+class _View:
+    """Model to JSON, with what the ledger knows beside what the devices say."""
+
+    def __init__(self, engine: Engine, feed: LiveFeed) -> None:
+        self._engine = engine
+        self._feed = feed
+        self._ids = {s.station_id for s in feed.stations}
+
+    def known(self, station_id: str) -> None:
+        if station_id not in self._ids:
+            raise HTTPException(404, f"no station {station_id!r}; GET /api/v1/stations lists them")
+
+    def station(self, station_id: str) -> dict[str, Any]:
+        devices = [d for d in self._engine.acquisition.devices if d.site.station_id == station_id]
+        quality, age = self._feed.quality(station_id)
+        entry = self._feed.entry(station_id)
+        entry["nozzles"], entry["tanks"] = len(entry["nozzles"]), len(entry["tanks"])
+        return entry | {
+            "connected": quality is not StationQuality.OFFLINE,
+            "quality": quality.name.lower(),
+            "age_s": round(age, 1) if age < 1e9 else None,
+            "devices": len(devices),
+            "devices_connected": sum(bool(d.connected) for d in devices),
+            "sold_today_l": round(self._engine.sales.litres(station_id), 2),
+            "scan_delay_p99_ms": self._engine.acquisition.delay_ms(99, station_id),
+        }
+
+    def detail(self, station_id: str) -> dict[str, Any]:
+        self.known(station_id)
+        engine = self._engine
+        station = engine.register.station(station_id)
+        quality, _ = self._feed.quality(station_id)
+        devices = [d for d in engine.acquisition.devices if d.site.station_id == station_id]
+        gauges = {t: (d, i) for d in devices for i, t in enumerate(d.site.tank_ids, 1)}
+        tanks = []
+        for entry in self._feed.entry(station_id)["tanks"]:
+            device, number = gauges.get(entry["tank_id"], (None, 0))
+            prefix = f"{device.path}/tank-{number}." if device else ""
+            levels = {w: engine.hub.latest.get(prefix + w) for w in ("volume", "height", "water", "temperature")}
+            volume = levels["volume"]
+            tanks.append(
+                entry
+                | {
+                    "volume_l": _good(levels["volume"]),
+                    "height_mm": _good(levels["height"]),
+                    "water_mm": _good(levels["water"]),
+                    "temperature_c": _good(levels["temperature"]),
+                    "at": iso(from_us(volume.at_us)) if volume else None,
+                    "quality": int(volume.quality) if volume else None,
+                    "path": prefix,
+                }
+            )
+        expires = station.retail_licence_expires if station else None
+        return self._feed.entry(station_id) | {
+            "connected": quality is not StationQuality.OFFLINE,
+            "quality": quality.name.lower(),
+            "retail_licence_expires": expires.isoformat() if expires else None,
+            "devices": [
+                {
+                    "device_id": d.site.device_id,
+                    "driver": d.driver.name,
+                    "connected": d.connected,
+                    "reason": d.reason,
+                    "since": iso(d.since),
+                    "dispenser_id": d.site.dispenser_id,
+                    "nozzle_ids": d.site.nozzle_ids,
+                    "tank_ids": d.site.tank_ids,
+                }
+                for d in devices
+            ],
+            "dispensers": [self._dispenser(d) for d in engine.register.dispensers if d.station_id == station_id],
+            "tanks": tanks,
+        }
+
+    def _dispenser(self, dispenser: Dispenser) -> dict[str, Any]:
+        observed = self._engine.history.latest_identity(dispenser.dispenser_id)
+        encoders = {n.nozzle_id: n.encoder_serial for n in self._engine.register.nozzles_of(dispenser.dispenser_id)}
+        return {
+            "dispenser_id": dispenser.dispenser_id,
+            "brand": dispenser.brand,
+            "model": dispenser.model,
+            "registered": {f: getattr(dispenser, f) for f in IDENTITY} | {"encoder_serials": encoders},
+            "observed": _observed(observed),
+            "matches": _matches(dispenser, encoders, observed),
+        }
+
+    def sale(self, sale: Transaction) -> dict[str, Any]:
+        register = self._engine.register
+        nozzle = register.nozzle(sale.nozzle_id)
+        dispenser = register.dispenser(nozzle.dispenser_id) if nozzle else None
+        return {
+            "nozzle_id": sale.nozzle_id,
+            "seq": sale.seq,
+            "start": iso(sale.start),
+            "end": iso(sale.end),
+            "volume_l": sale.volume_l,
+            "amount_cny": sale.amount_cny,
+            "unit_price": sale.unit_price,
+            "totalizer_l": sale.totalizer_l,
+            "totalizer_cny": sale.totalizer_cny,
+            "encoder_l": sale.encoder_l,
+            "encoder_pulses": sale.encoder_pulses,
+            "tax_l": sale.tax_l,
+            "tax_cny": sale.tax_cny,
+            "payment": sale.payment,
+            "preset_kind": sale.preset_kind,
+            "preset_value": sale.preset_value,
+            "station_id": dispenser.station_id if dispenser else None,
+            "dispenser_id": nozzle.dispenser_id if nozzle else None,
+            "number": register.nozzle_number(sale.nozzle_id) if nozzle else None,
+            "grade": nozzle.grade if nozzle else None,
+        }
+
+
+def _observed(identity: DeviceIdentity | None) -> dict[str, Any] | None:
+    if identity is None:
+        return None
+    seen = {f: getattr(identity, f) for f in IDENTITY}
+    return seen | {"encoder_serials": dict(identity.encoder_serials), "at": iso(identity.at)}
+
+
+def _matches(registered: Dispenser, encoders: dict[str, str | None], observed: DeviceIdentity | None) -> bool | None:
+    """Whether all that is both registered and observed agrees; None when nothing can be compared."""
+    if observed is None:
+        return None
+    pairs = [(getattr(registered, f), getattr(observed, f)) for f in IDENTITY]
+    pairs += [(encoders.get(n), serial) for n, serial in observed.encoder_serials.items()]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return all(a == b for a, b in known) if known else None
+
+
+def _last(path: str, last: Last) -> dict[str, Any]:
+    return {"path": path, "at": iso(from_us(last.at_us)), "value": last.value, "quality": int(last.quality)}
+
+
+def _good(last: Last | None) -> float | str | None:
+    return last.value if last and not last.quality.is_bad else None
+
+
+def _flat(alarm: dict[str, Any]) -> dict[str, Any]:
+    """An alarm as one spreadsheet row."""
+    subject: dict[str, Any] = alarm["subject"]
+    finding = alarm["finding"]
+    row: dict[str, Any] = {k: v for k, v in alarm.items() if k not in {"finding", "log", "subject", "departments"}}
+    estimate = finding.get("estimate") or {}
+    return (
+        row
+        | subject
+        | {
+            "departments": " ".join(alarm["departments"]),
+            "title_zh": finding["explanation"]["title"]["zh"],
+            "title_en": finding["explanation"]["title"]["en"],
+            "estimate": estimate.get("value"),
+            "unit": estimate.get("unit"),
+        }
+    )
+
+
+def _listed(rows: Sequence[dict[str, Any]], format: str, name: str) -> Response:  # noqa: A002
+    """A list as JSON, or as CSV that a spreadsheet opens as it is (UTF-8 with mark, no formulas)."""
+    if format == "json":
+        return JSONResponse(list(rows))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(k for row in rows for k in row)) or ["empty"])
+    writer.writeheader()
+    writer.writerows([{k: _harmless(v) for k, v in row.items()} for row in rows])
+    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    head = {"content-disposition": f'attachment; filename="{safe}.csv"'}
+    return Response("\ufeff" + text.getvalue(), media_type="text/csv; charset=utf-8", headers=head)
+
+
+def _harmless(value: object) -> object:
+    """A text that a spreadsheet would run as a formula gets a quote in front."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value

@@ -1,0 +1,6 @@
+"""The one place where organs meet: made from a configuration, run until told to stop."""
+
+from pumpwatch.engine.engine import Engine, SalesToday
+from pumpwatch.engine.wiring import Wiring, wire
+
+__all__ = ["Engine", "SalesToday", "Wiring", "wire"]

@@ -1,0 +1,242 @@
+"""The composition root: opens the organs in order, introduces them to each other, runs them as one group."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from pumpwatch.acquisition import Acquisition
+from pumpwatch.alarms import Alarms
+from pumpwatch.database import Database, ledger_url
+from pumpwatch.detection import Detection, LiveHistory
+from pumpwatch.engine.wiring import wire
+from pumpwatch.errors import BadConfig
+from pumpwatch.historian import Historian
+from pumpwatch.hub import Hub
+from pumpwatch.ledger import Ledger
+from pumpwatch.model import DeviceEvent, DeviceIdentity, Transaction
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+    from pathlib import Path
+
+    from pumpwatch.clock import Clock
+    from pumpwatch.contracts import Series
+    from pumpwatch.engine.wiring import Wiring
+    from pumpwatch.ledger import Register
+    from pumpwatch.model import Batch, Record
+    from pumpwatch.plugins import Plugins
+    from pumpwatch.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REMEMBERED = timedelta(days=2)
+"""How much of the past rules may look at right after a start."""
+SEEDED = 200_000
+"""Records of a kind read back at start, at most."""
+RETENTION_EVERY_S = 3600.0
+RATE_WINDOW_S = 10.0
+"""Samples per second are counted over this long."""
+
+
+class SalesToday:
+    """Litres sold since local midnight, by station; each filling counts once however often it is told."""
+
+    def __init__(self, zone: ZoneInfo, clock: Clock) -> None:
+        self._zone = zone
+        self._clock = clock
+        self._stations: dict[str, str] = {}
+        self._litres: dict[str, float] = {}
+        self._counted: set[tuple[str, int, datetime]] = set()
+        self._midnight = self._last_midnight()
+
+    def locate(self, register: Register) -> None:
+        """Learn which nozzle belongs to which station."""
+        self._stations = {
+            n.nozzle_id: d.station_id for d in register.dispensers for n in register.nozzles_of(d.dispenser_id)
+        }
+
+    def take(self, records: Iterable[Record]) -> None:
+        """Count the fillings among records."""
+        for record in records:
+            if isinstance(record, Transaction) and record.end >= self.since and record.key not in self._counted:
+                station = self._stations.get(record.nozzle_id)
+                if station is not None:
+                    self._counted.add(record.key)
+                    self._litres[station] = self._litres.get(station, 0.0) + record.volume_l
+
+    def litres(self, station_id: str) -> float:
+        """Sold today at a station."""
+        return self._litres.get(station_id, 0.0) if self.since else 0.0
+
+    @property
+    def since(self) -> datetime:
+        """The last midnight; a new day starts from nothing."""
+        midnight = self._last_midnight()
+        if midnight != self._midnight:
+            self._midnight = midnight
+            self._litres.clear()
+            self._counted.clear()
+        return midnight
+
+    def _last_midnight(self) -> datetime:
+        return self._clock.now().astimezone(self._zone).replace(hour=0, minute=0, second=0, microsecond=0)
+
+
+class Engine:
+    """A running server without its faces. ``open`` it, then ``run`` it; the API and the tests look at its organs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plugins: Plugins,
+        clock: Clock,
+        wiring: Wiring,
+        ledger: Ledger,
+        register: Register,
+        alarms: Alarms,
+        historian: Historian,
+    ) -> None:
+        self.settings = settings
+        self.plugins = plugins
+        self.clock = clock
+        self.wiring = wiring
+        self.ledger = ledger
+        self.register = register
+        """What the ledger says, as of the start."""
+        self.alarms = alarms
+        self.historian = historian
+        self.hub = Hub()
+        self.acquisition = Acquisition(wiring.devices, settings.acquisition, self.hub, clock)
+        devices: dict[str, list[str]] = {}
+        for device in wiring.devices:
+            devices.setdefault(device.site.station_id, []).append(device.site.device_id)
+        self.history = LiveHistory(register, devices)
+        self.detection = Detection(wiring.rules, self.history, clock, alarms.raise_, alarms.settle)
+        self.sales = SalesToday(ZoneInfo(settings.server.time_zone), clock)
+        self.sales.locate(register)
+        self.started = clock.now()
+        self.samples_per_s = 0.0
+        self.hub.attach(historian.keep)
+        self.hub.attach(self.detection.take)
+        self.hub.attach(self._count_sales)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, data: Path, plugins: Plugins, clock: Clock) -> AsyncIterator[Engine]:
+        """Open everything kept in ``data``. Raises ``BadSettings`` before anything has been touched."""
+        wiring = wire(settings, plugins, data)
+        async with AsyncExitStack() as stack:
+            stack.enter_context(_alone(data))
+            database = await stack.enter_async_context(Database.open(ledger_url(data)))
+            ledger = Ledger(database)
+            alarms = Alarms(database, clock)
+            await alarms.load()
+            historian = await stack.enter_async_context(Historian.open(data / "history", wiring.store, clock))
+            for line in wiring.lines:
+                stack.callback(line.close)
+            engine = cls(settings, plugins, clock, wiring, ledger, await ledger.load(), alarms, historian)
+            await engine._remember()
+            yield engine
+
+    async def run(self) -> None:
+        """Read, keep and judge until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.historian.run(), name="historian")
+            group.create_task(self.detection.run(), name="detection")
+            group.create_task(self.acquisition.run(), name="acquisition")
+            group.create_task(self._count_rate(), name="sample rate")
+            group.create_task(self._keep_house(), name="retention")
+
+    def status(self) -> dict[str, Any]:
+        """How the server is doing; the shape is an outside interface (``pumpwatch status --json``)."""
+        devices = self.acquisition.devices
+        stations = {d.site.station_id for d in devices}
+        connected = {d.site.station_id for d in devices if d.connected}
+        return {
+            "server": self.settings.server.name,
+            "started": self.started.isoformat(),
+            "stations": {"total": len(stations), "connected": len(connected)},
+            "devices": {"total": len(devices), "connected": sum(bool(d.connected) for d in devices)},
+            "samples_per_s": round(self.samples_per_s, 1),
+            "scan_delay_ms": {"p50": self.acquisition.delay_ms(50), "p99": self.acquisition.delay_ms(99)},
+            "overruns": sum(d.overruns for d in devices),
+            "journal_backlog": self.historian.backlog,
+            "journal_gathering": self.historian.gathering,
+            "journal_fill": self.historian.fill,
+            "journal_trouble": self.historian.trouble,
+            "damage": list(self.historian.damage),
+            "active_alarms": [
+                {
+                    "id": alarm.id,
+                    "rule": alarm.rule,
+                    "subject": alarm.subject.key,
+                    "severity": alarm.severity.value,
+                    "state": alarm.state.value,
+                    "since": alarm.raised_at.isoformat(),
+                    "acknowledged": alarm.acknowledged_by,
+                    "title": {"zh": alarm.finding.explanation.title.zh, "en": alarm.finding.explanation.title.en},
+                }
+                for alarm in self.alarms.current()
+            ],
+            "rules": {
+                "on": self.detection.rules,
+                "off_because": dict(self.wiring.off),
+                "failing": dict(self.detection.failing),
+            },
+        }
+
+    async def series(self, path: str, start: datetime, end: datetime, limit: int) -> Series:
+        """The samples of one tag; see ``contracts.Store.series``."""
+        return await self.historian.series(path, start, end, limit)
+
+    async def _remember(self) -> None:
+        """Give hub, rules and counters what was known before the last stop."""
+        now = self.clock.now()
+        since = now - REMEMBERED
+        self.hub.remember(await self.historian.latest())
+        sales = await self.historian.transactions(start=min(since, self.sales.since), limit=SEEDED)
+        self.history.take(sales)
+        self.sales.take(sales)
+        soon = now + timedelta(days=1)
+        for kind in (DeviceEvent, DeviceIdentity):
+            self.history.take(await self.historian.records(kind, start=since, end=soon, limit=SEEDED))
+
+    async def _count_sales(self, batch: Batch) -> None:
+        self.sales.take(batch.records)
+
+    async def _count_rate(self) -> None:
+        while True:
+            before, began = self.hub.samples, self.clock.monotonic()
+            await self.clock.sleep(RATE_WINDOW_S if before else 1.0)
+            self.samples_per_s = (self.hub.samples - before) / max(self.clock.monotonic() - began, 1e-9)
+
+    async def _keep_house(self) -> None:
+        while True:
+            await self.clock.sleep(RETENTION_EVERY_S)
+            try:
+                await self.historian.retention()
+            except Exception:  # housekeeping must not stop supervision
+                log.exception("retention failed; it is tried again in an hour")
+
+
+@contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Hold the data folder: two servers on one folder would tear its history."""
+    data.mkdir(parents=True, exist_ok=True)
+    path = data / "lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadConfig(f"{data} is held by another pumpwatch; stop it or choose another --data folder") from error
+        yield
+    finally:
+        os.close(handle)

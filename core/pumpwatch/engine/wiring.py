@@ -1,0 +1,135 @@
+"""From a configuration and the plugins to devices, rules and a store; everything wrong is told at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from pumpwatch.acquisition import Device
+from pumpwatch.contracts import Site
+from pumpwatch.errors import BadConfig
+from pumpwatch.line import WireLine
+from pumpwatch.settings import BadSettings, Problem, did_you_mean, dotted, problems_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from pumpwatch.contracts import PluginSettings, Rule, Store
+    from pumpwatch.plugins import Plugins
+    from pumpwatch.settings import DeviceSettings, LineAddress, Place, Settings, StationSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What a configuration asks for, made of the plugins that provide it; nothing is connected yet."""
+
+    devices: tuple[Device, ...]
+    lines: tuple[WireLine, ...]
+    rules: tuple[Rule, ...]
+    off: Mapping[str, str]
+    """Rules that do not run, and why."""
+    store: Store
+
+
+class _Problems:
+    """Gathers what is wrong, each with its line in the file."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._source = settings.source
+        self.found: list[Problem] = []
+
+    def add(self, place: Place, message: str, remedy: str = "") -> None:
+        line = self._source.lines.line(place)
+        self.found.append(Problem(self._source.file, line, dotted(place), message, remedy))
+
+    def validated(
+        self, model: type[PluginSettings], given: Mapping[str, object], place: Place
+    ) -> PluginSettings | None:
+        try:
+            return model.model_validate(given)
+        except ValidationError as error:
+            self.found += problems_from(error, self._source.file, place, self._source.lines, model)
+        return None
+
+
+def wire(settings: Settings, plugins: Plugins, data: Path) -> Wiring:
+    """Make everything the configuration asks for. Raises ``BadSettings`` naming every problem."""
+    problems = _Problems(settings)
+    lines: dict[LineAddress, WireLine] = {}
+    devices = [
+        device
+        for number, station in enumerate(settings.stations)
+        for device in _devices(number, station, plugins, lines, problems)
+    ]
+    rules, off = _rules(settings, plugins, problems)
+    store = _store(settings, plugins, data, problems)
+    if problems.found or store is None:
+        raise BadSettings(sorted(problems.found, key=lambda p: p.line or 0))
+    return Wiring(tuple(devices), tuple(lines.values()), tuple(rules), off, store)
+
+
+def _devices(
+    number: int,
+    station: StationSettings,
+    plugins: Plugins,
+    lines: dict[LineAddress, WireLine],
+    problems: _Problems,
+) -> Iterator[Device]:
+    for index, asked in enumerate(station.devices):
+        place: Place = ("stations", number, "devices", index)
+        kind = plugins.drivers.get(asked.driver)
+        if kind is None:
+            problems.add((*place, "driver"), *_unknown_driver(asked, plugins))
+            continue
+        own = problems.validated(kind.Settings, asked.settings, (*place, "settings"))
+        if own is None:
+            continue
+        line = lines.setdefault(asked.address, WireLine(asked.address))
+        site = Site(station.id, asked.id, asked.dispenser, asked.nozzles, asked.tanks)
+        try:
+            driver = kind(own, site, line)
+        except BadConfig as error:
+            message, _, remedy = str(error).rpartition("; ")
+            problems.add((*place, "settings"), message or remedy, remedy if message else "")
+            continue
+        yield Device(site, driver, line.turn)
+
+
+def _unknown_driver(asked: DeviceSettings, plugins: Plugins) -> tuple[str, str]:
+    for plugin in plugins.found:
+        if plugin.name == asked.driver and plugin.reason:
+            return f"the driver `{asked.driver}` is not loaded: {plugin.reason}", "see `pumpwatch plugins`"
+    return f"there is no driver `{asked.driver}`", did_you_mean(asked.driver, sorted(plugins.drivers))
+
+
+def _rules(settings: Settings, plugins: Plugins, problems: _Problems) -> tuple[list[Rule], dict[str, str]]:
+    for name in settings.rules:
+        if name not in plugins.rules:
+            problems.add(("rules", name), "there is no such rule", did_you_mean(name, sorted(plugins.rules)))
+    rules, off = [], {}
+    for name, kind in sorted(plugins.rules.items()):
+        table = dict(settings.rules.get(name, {}))
+        enabled = table.pop("enabled", True)
+        if not isinstance(enabled, bool):
+            problems.add(("rules", name, "enabled"), "must be true or false", "write true or false without quotes")
+            continue
+        own = problems.validated(kind.Settings, table, ("rules", name))
+        if not enabled:
+            off[name] = "switched off in the configuration"
+        elif own is not None:
+            rules.append(kind(own))
+    return rules, off
+
+
+def _store(settings: Settings, plugins: Plugins, data: Path, problems: _Problems) -> Store | None:
+    name = settings.historian.store
+    kind = plugins.stores.get(name)
+    if kind is None:
+        remedy = did_you_mean(name, sorted(plugins.stores))
+        problems.add(("historian", "store"), f"there is no store `{name}`", remedy)
+        return None
+    own = problems.validated(kind.Settings, settings.historian.settings, ("historian", "settings"))
+    return kind(own, data / "history" / name) if own is not None else None

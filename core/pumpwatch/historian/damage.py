@@ -1,0 +1,77 @@
+"""Files that turn out broken: how to know, and how to move them aside under a name of their own."""
+
+from __future__ import annotations
+
+import sqlite3
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Wal:
+    """A write-ahead log as it lay there before SQLite touched it; the layout is section 4 of SQLite's file format."""
+
+    data: bytes
+    frames: int
+    """Frames up to the last commit of its present generation (the frames with the salt of its head)."""
+
+    @classmethod
+    def read(cls, database: Path) -> Wal | None:
+        """The log beside ``database``, if there is one with anything in it."""
+        log = database.with_name(database.name + "-wal")
+        if not log.exists() or not 32 < log.stat().st_size <= 64 * 1024**2:
+            return None
+        data = log.read_bytes()
+        magic, _, page, _, salt = struct.unpack_from(">IIII8s", data)
+        if magic & ~1 != 0x377F0682 or not 512 <= page <= 65536:
+            return cls(data, max(1, len(data) // 4120))
+        step = 24 + page
+        frames = 0
+        for number, at in enumerate(range(32, len(data) - step + 1, step), 1):
+            is_commit = data[at + 4 : at + 8] != b"\0\0\0\0"
+            if is_commit and data[at + 8 : at + 16] == salt:
+                frames = number
+        return cls(data, frames)
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether SQLite says that the file itself is broken (not locked, not full)."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or code == sqlite3.SQLITE_IOERR_SHORT_READ
+
+
+def unused_name(path: Path) -> Path:
+    """A free name beside ``path`` under which a damaged file is kept."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return aside
+
+
+def kept_aside(path: Path) -> list[str]:
+    """A sentence for each file that was moved aside in an earlier run and still lies there."""
+    found = sorted(path.parent.glob(path.name + "*.damaged-*"))
+    return [f"{p}: kept from an earlier damage; examine it, then remove it" for p in found]
+
+
+def move_aside(database: Path) -> Path:
+    """Rename a damaged SQLite file together with its WAL; return its new name."""
+    aside = unused_name(database)
+    for suffix in ("", "-wal", "-shm"):
+        part = database.with_name(database.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    _lengthen(aside)
+    return aside
+
+
+def _lengthen(database: Path) -> None:
+    """Give a file that was cut short its length back, with zeros: SQLite reads nothing of a file that is too short."""
+    with database.open("r+b") as file:
+        head = file.read(100)
+        if head.startswith(b"SQLite format 3\0"):
+            page, pages = struct.unpack_from(">H", head, 16)[0], struct.unpack_from(">I", head, 28)[0]
+            wanted = (65536 if page == 1 else page) * pages
+            if file.seek(0, 2) < wanted <= 64 * 1024**3:
+                file.truncate(wanted)

@@ -1,0 +1,304 @@
+"""The store ``embedded``, which needs no server: sealed Parquet segments for samples, SQLite for records."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, cast
+
+import numpy as np
+from pydantic import Field
+
+from pumpwatch.contracts import PluginSettings, Series, Store, hookimpl
+from pumpwatch.errors import NotReachable
+from pumpwatch.historian import merging, segments
+from pumpwatch.historian.answers import newest_of
+from pumpwatch.historian.manifest import Manifest
+from pumpwatch.historian.records import Records
+from pumpwatch.historian.segments import Damaged, Footer, Segment
+from pumpwatch.model import (
+    Batch,
+    Delivery,
+    DeviceEvent,
+    DeviceIdentity,
+    Record,
+    SampleBatch,
+    TankReading,
+    Transaction,
+    to_us,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_FOOTERS_KEPT: Final = 128
+_log = logging.getLogger(__name__)
+
+
+class EmbeddedSettings(PluginSettings):
+    """Days each kind of data is kept; none means for ever. Fillings, identities and events are evidence."""
+
+    samples_days: float | None = 92
+    tank_readings_days: float | None = 1_100
+    transactions_days: float | None = None
+    deliveries_days: float | None = None
+    identities_days: float | None = None
+    events_days: float | None = None
+    merge_at: int = Field(default=16, ge=2)
+    """So many segments of one day and level are merged into one."""
+    merge_rows: int = Field(default=64_000_000, ge=1)
+    """No merged segment grows beyond this."""
+    threads: int = Field(default=3, ge=1, le=16)
+    """One for a merge, one for a write, the others for questions."""
+
+
+class EmbeddedStore(Store):
+    """One write seals one segment a day of samples, so it wants much at once: the historian gathers for it.
+
+    Blocking work runs in the store's own few threads. A cancelled caller leaves its work to be finished there.
+    """
+
+    name: ClassVar[str] = "embedded"
+    Settings: ClassVar[type[PluginSettings]] = EmbeddedSettings
+    gather_s: ClassVar[float] = 300.0
+    """Told to the historian: how long it may gather before a write."""
+    gather_rows: ClassVar[int] = 250_000
+
+    def __init__(self, settings: PluginSettings, folder: Path) -> None:
+        super().__init__(settings, folder)
+        self._rules = cast("EmbeddedSettings", settings)
+        self._manifest = Manifest(folder / "samples")
+        self._records = Records(folder / "records.sqlite")
+        self._footers: OrderedDict[str, Footer] = OrderedDict()
+        self._footers_lock = threading.Lock()
+        self._writing = threading.Lock()
+        self._closing = threading.Event()
+        self._threads: ThreadPoolExecutor | None = None
+        self._running: set[Future[Any]] = set()
+        self._merge: Future[None] | None = None
+
+    @property
+    def stored_samples(self) -> int:
+        """Samples in the segments; those written twice count twice until they are merged."""
+        return self._manifest.rows
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What was found damaged and set aside, as sentences."""
+        return self._manifest.damage + self._records.damage
+
+    async def open(self) -> None:
+        """Raises ``BadConfig`` when the folder cannot be used or another server holds it."""
+        self._closing.clear()
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(self._rules.threads, thread_name_prefix="pumpwatch-embedded")
+        await self._in_thread(self._records.open)
+        await self._in_thread(self._manifest.open)
+
+    async def close(self) -> None:
+        """Finish writes and reads, abandon a merge, join the threads."""
+        self._closing.set()
+        if self._threads is None:
+            return
+        for running in list(self._running):
+            with suppress(Exception):  # whoever started it has been told
+                await asyncio.wrap_future(running)
+        threads, self._threads = self._threads, None
+        threads.shutdown()
+        self._records.close()
+
+    async def write(self, batches: Sequence[Batch]) -> None:
+        """Seal samples and keep records; both are on disk when this returns. Raises ``NotReachable`` on a full disk."""
+        await self._in_thread(self._write, batches)
+        self._merge_if_due()
+
+    async def latest(self) -> SampleBatch:
+        """The last sample of every tag; its station is empty, the paths name theirs."""
+        return await self._in_thread(self._records.latest)
+
+    async def series(self, path: str, start: datetime, end: datetime, limit: int = 100_000) -> Series:
+        """The samples of a tag; damaged segments are set aside, named and left out."""
+        return Series(path, await self._in_thread(self._series, path, to_us(start), to_us(end), limit))
+
+    async def transactions(
+        self,
+        *,
+        station_id: str | None = None,
+        nozzle_id: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 1_000,
+    ) -> Sequence[Transaction]:
+        """Fillings with start <= end time < end, newest first."""
+        find = partial(
+            self._records.find,
+            Transaction,
+            station_id=station_id,
+            subject=nozzle_id,
+            start_us=None if start is None else to_us(start),
+            end_us=None if end is None else to_us(end),
+            limit=limit,
+        )
+        return cast("list[Transaction]", await self._in_thread(find))
+
+    async def records(
+        self, kind: type[Record], *, start: datetime, end: datetime, key: str | None = None, limit: int = 10_000
+    ) -> Sequence[Record]:
+        """Records of one kind, newest first; ``key`` may be ``station/device`` where a device id alone is ambiguous."""
+        station, slash, subject = (key or "").partition("/")
+        find = partial(
+            self._records.find,
+            kind,
+            station_id=station if slash else None,
+            subject=subject if slash else key,
+            start_us=to_us(start),
+            end_us=to_us(end),
+            limit=limit,
+        )
+        return await self._in_thread(find)
+
+    async def retention(self, now: datetime) -> None:
+        """Drop whole segments and single records that are older than the settings allow."""
+        await self._in_thread(self._forget, now)
+
+    # ------------------------------------------------------------ in the threads
+
+    def _write(self, batches: Sequence[Batch]) -> None:
+        with self._writing:
+            samples = [b.samples for b in batches if len(b.samples)]
+            table = segments.arranged(segments.columns(samples)) if samples else None
+            latest = [] if table is None else segments.last_of_each(table)
+            self._records.write([(b.station, r) for b in batches for r in b.records], latest)
+            try:
+                sealed: list[Segment] = []
+                for day, rows in segments.by_day(table) if table is not None else ():
+                    number = self._manifest.number()
+                    plan = segments.planned(day, 0, number, number)
+                    sealed.append(segments.seal(self._manifest.folder, plan, iter([rows])))
+                if sealed:
+                    self._manifest.replace((), sealed)
+            except OSError as error:
+                raise NotReachable(f"{self.folder}: cannot be written ({error}); free space on its disk") from error
+
+    def _series(self, path: str, start_us: int, end_us: int, limit: int) -> SampleBatch:
+        while True:
+            known = self._manifest.segments
+            try:
+                return self._series_from(known, path, start_us, end_us, limit)
+            except FileNotFoundError:
+                if known == self._manifest.segments:
+                    raise
+                # merged or dropped while it was being read: ask the new list
+
+    def _series_from(self, known: Sequence[Segment], path: str, start_us: int, end_us: int, limit: int) -> SampleBatch:
+        found = segments.as_batch(path, [])
+        touched = [s for s in known if s.last_us >= start_us and s.first_us < end_us]
+        days = sorted({s.day for s in touched}, key=lambda day: (day != segments.ODD_DAY, -day))
+        for day in days:  # the odd lot, then newest first
+            tables = [self._read(s, path) for s in touched if s.day == day]
+            here = segments.as_batch(path, [t for t in tables if t is not None])
+            found = newest_of([here, found], start_us, end_us, limit)
+            newer = np.count_nonzero(found.at_us >= day * segments.DAY_US)
+            if day != segments.ODD_DAY and newer >= limit:
+                break
+        return found
+
+    def _read(self, segment: Segment, path: str) -> pa.Table | None:
+        try:
+            return segments.read(self._manifest.folder, self._footer(segment), path)
+        except Damaged as damage:
+            self._manifest.set_aside(damage.segment, str(damage))
+        except FileNotFoundError as missing:
+            if segment not in self._manifest.segments:
+                raise
+            self._manifest.set_aside(segment, str(missing))
+        return None
+
+    def _footer(self, segment: Segment) -> Footer:
+        with self._footers_lock:
+            footer = self._footers.pop(segment.name, None)
+        footer = footer or segments.read_footer(self._manifest.folder, segment)
+        with self._footers_lock:
+            self._footers[segment.name] = footer
+            while len(self._footers) > _FOOTERS_KEPT:
+                self._footers.popitem(last=False)
+        return footer
+
+    def _forget(self, now: datetime) -> None:
+        rules = self._rules
+        if rules.samples_days is not None:
+            before = to_us(now - timedelta(days=rules.samples_days))
+            self._manifest.replace([s for s in self._manifest.segments if s.last_us < before], ())
+            self._records.forget_latest(before)
+        for kind, days in (
+            (Transaction, rules.transactions_days),
+            (TankReading, rules.tank_readings_days),
+            (Delivery, rules.deliveries_days),
+            (DeviceIdentity, rules.identities_days),
+            (DeviceEvent, rules.events_days),
+        ):
+            if days is not None:
+                self._records.forget(kind, to_us(now - timedelta(days=days)))
+
+    # ------------------------------------------------------------ merging
+
+    def _merge_if_due(self) -> None:
+        """Start merging in the threads, if something is due and no merge is under way."""
+        if self._threads is None or not self._due():
+            return
+        if self._merge is not None:
+            if not self._merge.done():
+                return
+            self._merge.result()
+        self._merge = self._submit(self._threads, self._merge_all)
+
+    def _due(self) -> list[Segment]:
+        return merging.due(self._manifest.segments, self._rules.merge_at, self._rules.merge_rows)
+
+    def _merge_all(self) -> None:
+        folder = self._manifest.folder
+        try:
+            while due := self._due():
+                number = self._manifest.number()
+                plan = segments.planned(due[0].day, due[0].level + 1, number, max(s.order for s in due))
+                rows = merging.merged(folder, [self._footer(s) for s in due], self._closing.is_set)
+                self._manifest.replace(due, [segments.seal(folder, plan, rows)])
+        except Damaged as damage:
+            self._manifest.set_aside(damage.segment, str(damage))
+        except (InterruptedError, FileNotFoundError):
+            pass  # closing, or an input was dropped meanwhile: the inputs that are left stay in force
+        except OSError as error:
+            _log.warning("%s: segments could not be merged (%s); free space on its disk", folder, error)
+
+    # ------------------------------------------------------------ threads
+
+    async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        if self._threads is None:
+            raise NotReachable(f"{self.folder}: the store is closed")
+        return await asyncio.wrap_future(self._submit(self._threads, work, *args, **kwargs))
+
+    def _submit(
+        self, threads: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        running = threads.submit(work, *args, **kwargs)
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+        return running
+
+
+@hookimpl
+def pumpwatch_stores() -> list[type[Store]]:
+    """The core's own store comes through the same door as everybody's."""
+    return [EmbeddedStore]

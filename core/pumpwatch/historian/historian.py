@@ -1,0 +1,212 @@
+"""The historian keeps every batch: journal on disk first, then the store; and answers from both as if they were one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from pumpwatch.clock import Clock
+from pumpwatch.contracts import Series, Store
+from pumpwatch.historian import answers
+from pumpwatch.historian.drain import BulkStore, Drain
+from pumpwatch.historian.intake import Intake
+from pumpwatch.historian.journal import DEFAULT_MAX_BYTES, Journal
+from pumpwatch.historian.rows import SHAPES
+from pumpwatch.model import Batch, Record, SampleBatch, Transaction, to_us
+
+_LONG_AGO: Final = -(2**63)
+_FAR_AHEAD: Final = 2**63 - 1
+
+
+class Historian:
+    """Everything that must not be lost passes here.
+
+    ``keep`` is called by whoever gathers batches; ``run`` is one task of the engine. A batch is acknowledged when the
+    journal has it on disk. The queue before the journal is bounded and loses nothing: ``keep`` waits.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        store: Store,
+        clock: Clock,
+        *,
+        commit_s: float = 0.25,
+        commit_rows: int = 5_000,
+        queue_batches: int = 2_000,
+        gather_s: float | None = None,
+        gather_rows: int | None = None,
+    ) -> None:
+        """``gather_s`` and ``gather_rows`` overrule the store's own wish."""
+        self.journal = journal
+        self.store = store
+        self.clock = clock
+        self._drain = Drain(journal, store, clock, gather_s=gather_s, gather_rows=gather_rows)
+        self._intake = Intake(
+            journal,
+            clock,
+            self._drain.acknowledged,
+            commit_s=commit_s,
+            commit_rows=commit_rows,
+            queue_batches=queue_batches,
+        )
+
+    @classmethod
+    @asynccontextmanager
+    async def open(
+        cls,
+        folder: Path,
+        store: Store,
+        clock: Clock,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        commit_s: float = 0.25,
+        commit_rows: int = 5_000,
+        queue_batches: int = 2_000,
+        gather_s: float | None = None,
+        gather_rows: int | None = None,
+    ) -> AsyncIterator[Historian]:
+        """A historian with its journal in ``folder`` and its store opened; on leaving, the queue goes to the journal.
+
+        A store that is not reachable is opened later; the journal keeps until then. Raises ``BadConfig``.
+        """
+        async with Journal(folder / "journal.sqlite", max_bytes=max_bytes) as journal:
+            historian = cls(
+                journal,
+                store,
+                clock,
+                commit_s=commit_s,
+                commit_rows=commit_rows,
+                queue_batches=queue_batches,
+                gather_s=gather_s,
+                gather_rows=gather_rows,
+            )
+            try:
+                await historian.start()
+                yield historian
+            finally:
+                await historian.stop()
+
+    async def start(self) -> None:
+        """Take up what the journal holds from the last run and open the store; once, before ``run``."""
+        await self._drain.start()
+
+    async def stop(self) -> None:
+        """Write what is queued to the journal and close the store; the journal is closed by who opened it."""
+        try:
+            await self._intake.acknowledge(beyond_limit=True)
+        finally:
+            await self.store.close()
+
+    async def keep(self, batch: Batch) -> None:
+        """Queue a batch; waits while the queue is full, so that whoever gathers slows down."""
+        await self._intake.put(batch)
+
+    async def run(self) -> None:
+        """Journal and drain, side by side, until cancelled; then what is queued is journaled before this ends."""
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._intake.run(), name="historian intake")
+            both.create_task(self._drain.run(), name="historian drain")
+
+    async def flush(self) -> None:
+        """Bring everything kept so far into the journal and the store. Raises ``Refused`` or ``NotReachable``."""
+        await self._intake.acknowledge()
+        await self._drain.hand_over()
+
+    async def retention(self) -> None:
+        """Let the store drop what is older than its settings allow. Raises ``NotReachable``."""
+        await self._drain.opened_store().retention(self.clock.now())
+
+    # ------------------------------------------------------------ for the status page
+
+    @property
+    def acknowledged(self) -> int:
+        """Batches written to the journal since the start."""
+        return self._intake.batches
+
+    @property
+    def backlog(self) -> int:
+        """Batches that are not where they should be by now: 0 unless the disk or the store does not keep up."""
+        return self._intake.queued + (self.journal.batches if self._drain.is_late else 0)
+
+    @property
+    def gathering(self) -> int:
+        """Batches that are not yet in the store; most of them safe in the journal, where they gather for it."""
+        return self._intake.queued + self.journal.batches
+
+    @property
+    def fill(self) -> float:
+        """How full the journal is, 0 to 1."""
+        return self.journal.fill
+
+    @property
+    def stored_samples(self) -> int:
+        """Samples in the store; where it does not tell, those it took since the start."""
+        return self.store.stored_samples if isinstance(self.store, BulkStore) else self._drain.samples
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the journal (first) or the store takes nothing, while that is so."""
+        return self._intake.refusal or self._drain.trouble
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """Everything that was found damaged and set aside, as sentences."""
+        stored = self.store.damage if isinstance(self.store, BulkStore) else ()
+        return self.journal.damage + stored + self._intake.malformed
+
+    # ------------------------------------------------------------ answers; NotReachable while the store is away
+
+    async def latest(self) -> SampleBatch:
+        """The last sample of every tag; asked at start. Its station is empty when there are several.
+
+        Of a backlog longer than memory holds only the newest part counts.
+        """
+        fresh = [b.samples for b in self._drain.tail.batches()]
+        return answers.last_of_each([await self._drain.opened_store().latest(), *fresh])
+
+    async def series(self, path: str, start: datetime, end: datetime, limit: int = 100_000) -> Series:
+        """The samples of a tag with start <= at < end, oldest first, at most ``limit`` (the newest ones)."""
+        span = to_us(start), to_us(end)
+        fresh = [answers.of_path(batches, path) async for batches in self._drain.unstored(*span)]
+        stored = await self._drain.opened_store().series(path, start, end, limit)
+        return Series(path, answers.newest_of([stored.samples, *fresh], *span, limit))
+
+    async def transactions(
+        self,
+        *,
+        station_id: str | None = None,
+        nozzle_id: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 1_000,
+    ) -> Sequence[Transaction]:
+        """Fillings with start <= end time < end, newest first."""
+        fresh = await self._unstored(Transaction, start, end, station_id, nozzle_id)
+        stored = await self._drain.opened_store().transactions(
+            station_id=station_id, nozzle_id=nozzle_id, start=start, end=end, limit=limit
+        )
+        found = answers.newest_records(SHAPES[Transaction], stored, fresh, limit)
+        return [r for r in found if isinstance(r, Transaction)]
+
+    async def records(
+        self, kind: type[Record], *, start: datetime, end: datetime, key: str | None = None, limit: int = 10_000
+    ) -> Sequence[Record]:
+        """Records of another kind, newest first; ``key`` is a tank, dispenser or device id, or ``station/device``."""
+        fresh = await self._unstored(kind, start, end, None, key)
+        stored = await self._drain.opened_store().records(kind, start=start, end=end, key=key, limit=limit)
+        return answers.newest_records(SHAPES[kind], stored, fresh, limit)
+
+    async def _unstored(
+        self, kind: type[Record], start: datetime | None, end: datetime | None, station_id: str | None, key: str | None
+    ) -> list[Record]:
+        start_us = _LONG_AGO if start is None else to_us(start)
+        end_us = _FAR_AHEAD if end is None else to_us(end)
+        fresh: list[Record] = []
+        async for batches in self._drain.unstored(start_us, end_us):
+            fresh += answers.of_kind(batches, kind, station_id=station_id, key=key, start_us=start_us, end_us=end_us)
+        return fresh

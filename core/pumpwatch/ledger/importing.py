@@ -1,0 +1,271 @@
+"""Imports the ledger's tables of a canonical data set: bad rows are named and put aside, the rest goes in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from pumpwatch.errors import BadConfig
+from pumpwatch.ledger.canonical import LEDGER_TABLES, CanonicalTable, Column, Scalar, check_text
+from pumpwatch.ledger.files import REJECT_COLUMNS, CanonicalFile, FileRow, Rejects
+from pumpwatch.ledger.upserts import Fate, Incoming, write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from pumpwatch.database import Database
+
+ROWS_AT_ONCE = 250
+"""Rows in one transaction: few, so that alarms need not wait for a long import."""
+PROBLEMS_KEPT = 1_000
+"""Problems a table's report names; the rejects file has them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowProblem:
+    """Why a row, or a whole file (line 1), was not imported."""
+
+    file: str
+    line: int
+    column: str
+    """Empty when the row as a whole is wrong."""
+    reason: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}"
+        return f"{place}: {self.column}: {self.reason}" if self.column else f"{place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class TableReport:
+    """What became of one file."""
+
+    table: str
+    file: str
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    problems: tuple[RowProblem, ...] = ()
+    """At most ``PROBLEMS_KEPT``; one row may have several."""
+    rejects: Path | None = None
+    """The file of refused rows, if there is one."""
+
+    @property
+    def rows(self) -> int:
+        """Rows read, the header not counted."""
+        return self.added + self.changed + self.unchanged + self.rejected
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What became of a folder."""
+
+    tables: tuple[TableReport, ...]
+    """The tables that were there, in the order of import."""
+    others: tuple[str, ...]
+    """CSV and Parquet files in the folder that were not read here: other tables, or misspelt names."""
+
+    @property
+    def problems(self) -> tuple[RowProblem, ...]:
+        """Everything that was not right."""
+        return tuple(problem for table in self.tables for problem in table.problems)
+
+    @property
+    def rejected(self) -> int:
+        """Rows that were not imported."""
+        return sum(table.rejected for table in self.tables)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportProgress:
+    """How far an import is; told after every ``ROWS_AT_ONCE`` rows and at the end of each file."""
+
+    table: str
+    rows: int
+    bytes_read: int
+    bytes_total: int
+    """Of this file."""
+
+
+async def import_folder(
+    database: Database,
+    folder: Path,
+    *,
+    rejects: Path | None = None,
+    progress: Callable[[ImportProgress], None] | None = None,
+) -> ImportReport:
+    """Import ``stations.csv``, ``dispensers.csv``, ``tanks.csv``, ``nozzles.csv``, ``work_orders.csv`` as far as there.
+
+    A row with a known key changes that entry: a column the file has not leaves what was known, an empty cell takes it
+    away. Each ``ROWS_AT_ONCE`` rows are one transaction, so an import that is broken off leaves good rows and can be
+    run again. ``rejects`` is a folder for ``NAME.rejects.csv``. Raises ``BadConfig`` when the folder cannot be read.
+    """
+    present = _list(folder)
+    tables = [table for table in LEDGER_TABLES if f"{table.name}.csv" in present]
+    reports = []
+    for table in tables:
+        path = folder / f"{table.name}.csv"
+        try:
+            with CanonicalFile(path) as file:
+                importer = _TableImport(database, table, file, progress)
+                reports.append(await importer.run(rejects / f"{table.name}.rejects.csv" if rejects else None))
+        except OSError as error:
+            raise BadConfig(f"cannot import {path}: {error.strerror} ({error.filename or path})") from error
+    read = {f"{table.name}.csv" for table in tables}
+    return ImportReport(tuple(reports), tuple(sorted(present - read)))
+
+
+def _list(folder: Path) -> set[str]:
+    try:
+        return {path.name for path in folder.iterdir() if path.suffix in (".csv", ".parquet") and path.is_file()}
+    except OSError as error:
+        raise BadConfig(f"cannot import from {folder}: {error.strerror}; name the folder with the data set") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    """Where each column stands. None in ``places`` is a column without a name, or one of a rejects file."""
+
+    names: tuple[str, ...]
+    places: tuple[Column | str | None, ...]
+    """A canonical column, or the name of an attribute."""
+
+
+class _BadHeaderError(Exception):
+    def __init__(self, reason: str, column: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.column = column
+
+
+@dataclass(slots=True)
+class _TableImport:
+    database: Database
+    table: CanonicalTable
+    file: CanonicalFile
+    progress: Callable[[ImportProgress], None] | None
+    fates: Counter[Fate] = field(default_factory=Counter)
+    problems: list[RowProblem] = field(default_factory=list)
+    seen: dict[tuple[Scalar, ...], tuple[int, int]] = field(default_factory=dict)
+    """Key → line and hash of its row: the same row twice is harmless, two that differ are not."""
+
+    async def run(self, rejects_path: Path | None) -> TableReport:
+        rows = self.file.rows()
+        try:
+            header = self._read_header(
+                next(rows, FileRow(1, (), "is empty; the first line of a file names its columns"))
+            )
+        except _BadHeaderError as error:
+            header = _Header((), ())
+            reason = f"nothing of this file is imported: {error.reason}"
+            self.problems.append(RowProblem(self.file.path.name, 1, error.column, reason))
+        with Rejects(rejects_path, header.names) as rejects:
+            while header.names and (some := list(islice(rows, ROWS_AT_ONCE))):
+                await self._take(header, some, rejects)
+                self._tell(self.file.read_so_far)
+            self._tell(self.file.size)
+            return TableReport(
+                table=self.table.name,
+                file=self.file.path.name,
+                added=self.fates[Fate.ADDED],
+                changed=self.fates[Fate.CHANGED],
+                unchanged=self.fates[Fate.UNCHANGED],
+                rejected=self.fates[Fate.REJECTED],
+                problems=tuple(self.problems),
+                rejects=rejects.written,
+            )
+
+    async def _take(self, header: _Header, rows: Iterable[FileRow], rejects: Rejects) -> None:
+        good: list[tuple[FileRow, Incoming]] = []
+        for row in rows:
+            incoming, wrong = self._read_row(header, row)
+            if incoming is None or wrong:
+                self._reject(row, wrong, rejects)
+            else:
+                good.append((row, incoming))
+        if not good:
+            return
+        async with self.database.writing() as connection:
+            outcomes = await write_rows(connection, self.table, [incoming for _, incoming in good])
+        for (row, _), outcome in zip(good, outcomes, strict=True):
+            if outcome.fate is Fate.REJECTED:
+                self._reject(row, [(self.table.column_of(outcome.column), outcome.reason)], rejects)
+            else:
+                self.fates[outcome.fate] += 1
+
+    # ------------------------------------------------------------ header
+
+    def _read_header(self, row: FileRow) -> _Header:
+        names = row.cells
+        if reason := row.error or next(filter(None, map(check_text, names)), ""):
+            raise _BadHeaderError(f"the header {reason}")
+        if twice := [name for name, count in Counter(names).items() if name and count > 1]:
+            raise _BadHeaderError("the column stands twice in the header", twice[0])
+        columns = {column.name: column for column in self.table.columns}
+        places = tuple(None if name in ("", *REJECT_COLUMNS) else columns.get(name, name) for name in names)
+        if missing := [name for name in self.table.required if columns[name] not in places]:
+            hint = next((f"; the cells are separated by {s!r}, write commas" for s in (";", "\t") if s in names[0]), "")
+            raise _BadHeaderError(f"the column is missing; there are: {', '.join(names)[:300]}{hint}", missing[0])
+        return _Header(names, places)
+
+    # ------------------------------------------------------------ rows
+
+    def _read_row(self, header: _Header, row: FileRow) -> tuple[Incoming | None, list[tuple[str, str]]]:
+        """The row's values, or column and reason of everything that is wrong with it."""
+        if row.error:
+            return None, [("", row.error)]
+        if len(row.cells) != len(header.places):
+            return None, [
+                ("", f"has {len(row.cells)} cells, the header {len(header.places)}; look for a comma or quotation mark")
+            ]
+        values: dict[str, Scalar] = {}
+        attributes: dict[str, str | None] = {}
+        wrong: list[tuple[str, str]] = []
+        for name, place, cell in zip(header.names, header.places, row.cells, strict=True):
+            reason = check_text(cell)
+            if reason:
+                pass
+            elif isinstance(place, Column):
+                values[place.target], reason = self._value(place, cell)
+            elif place is not None:
+                attributes[place] = cell or None
+            elif cell and not name:
+                reason = "stands in a column without a name"
+            if reason:
+                wrong.append((name, reason))
+        if not wrong and (twice := self._given_before(row, values)):
+            wrong.append((self.table.column_of(self.table.key[0]), f"given already, and differently, in line {twice}"))
+        return (None, wrong) if wrong else (Incoming(values, attributes), [])
+
+    def _value(self, column: Column, cell: str) -> tuple[Scalar, str]:
+        """The value of a cell, and why it may not be."""
+        if not cell:
+            return self.table.defaults[column.target], "is empty" if column.required else ""
+        try:
+            value = column.read(cell)
+        except ValueError as error:
+            return None, str(error)
+        return value, column.check(value)
+
+    def _given_before(self, row: FileRow, values: Mapping[str, Scalar]) -> int | None:
+        key = tuple(values[name] for name in self.table.key)
+        line, content = self.seen.setdefault(key, (row.line, hash(row.cells)))
+        return line if content != hash(row.cells) else None
+
+    # ------------------------------------------------------------ telling
+
+    def _reject(self, row: FileRow, wrong: list[tuple[str, str]], rejects: Rejects) -> None:
+        self.fates[Fate.REJECTED] += 1
+        for column, reason in wrong[: PROBLEMS_KEPT - len(self.problems)]:
+            self.problems.append(RowProblem(self.file.path.name, row.line, column, reason))
+        rejects.add(
+            row, wrong[0][0], "; ".join(f"{column}: {reason}" if column else reason for column, reason in wrong)
+        )
+
+    def _tell(self, bytes_read: int) -> None:
+        if self.progress is not None:
+            self.progress(ImportProgress(self.table.name, self.fates.total(), bytes_read, self.file.size))

@@ -1,0 +1,150 @@
+"""The ledger organ: reads, writes and imports what is registered."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Select, select
+
+from pumpwatch.errors import BadConfig
+from pumpwatch.ledger.canonical import (
+    DISPENSERS,
+    LEDGER_TABLES,
+    NOZZLES,
+    STATIONS,
+    TANKS,
+    WORK_ORDERS,
+    CanonicalTable,
+    check_text,
+)
+from pumpwatch.ledger.importing import import_folder
+from pumpwatch.ledger.register import Register
+from pumpwatch.ledger.upserts import Fate, Incoming, write_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+    from pathlib import Path
+
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from pumpwatch.database import Database
+    from pumpwatch.ledger.canonical import Entry
+    from pumpwatch.ledger.importing import ImportProgress, ImportReport
+    from pumpwatch.model import Dispenser, Nozzle, Station, Tank, WorkOrder
+
+_AT_ONCE = 500
+"""Rows in one statement."""
+
+
+class Ledger:
+    """What is registered, on disk. Whoever looks things up often takes a ``Register`` by ``load``."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def load(self) -> Register:
+        """A snapshot of everything, as it was at one moment."""
+        async with self._database.reading() as connection:
+            return Register(
+                stations=await _entries(connection, STATIONS),
+                dispensers=await _entries(connection, DISPENSERS),
+                tanks=await _entries(connection, TANKS),
+                nozzles=await _entries(connection, NOZZLES),
+                orders=await _entries(connection, WORK_ORDERS),
+            )
+
+    async def stations(self) -> tuple[Station, ...]:
+        """All stations, in the order of their ids."""
+        async with self._database.reading() as connection:
+            return Register(stations=await _entries(connection, STATIONS)).stations
+
+    async def dispensers(self) -> tuple[Dispenser, ...]:
+        """All dispensers, in the order of their ids."""
+        async with self._database.reading() as connection:
+            return Register(dispensers=await _entries(connection, DISPENSERS)).dispensers
+
+    async def tanks(self) -> tuple[Tank, ...]:
+        """All tanks, in the order of their ids."""
+        async with self._database.reading() as connection:
+            return Register(tanks=await _entries(connection, TANKS)).tanks
+
+    async def nozzles(self) -> tuple[Nozzle, ...]:
+        """All nozzles, in the order of their ids."""
+        async with self._database.reading() as connection:
+            return Register(nozzles=await _entries(connection, NOZZLES)).nozzles
+
+    async def work_orders(
+        self, *, station_id: str | None = None, device_id: str | None = None, since: datetime | None = None
+    ) -> tuple[WorkOrder, ...]:
+        """Work orders, signed or not, oldest first; ``since`` is the earliest time wanted."""
+        columns = WORK_ORDERS.stored.c
+        statement = select(WORK_ORDERS.stored)
+        if station_id is not None:
+            statement = statement.where(columns.station_id == station_id)
+        if device_id is not None:
+            statement = statement.where(columns.device_id == device_id)
+        if since is not None:
+            statement = statement.where(columns.at >= since)
+        async with self._database.reading() as connection:
+            return Register(orders=await _entries(connection, WORK_ORDERS, statement)).orders
+
+    async def put(self, entries: Iterable[Entry]) -> Mapping[Fate, int]:
+        """Write entries whole, all or none; an entry with a known id replaces it. Returns how many of each fate.
+
+        Raises ``BadConfig`` for the first value that may not be and for a name of something that is nowhere.
+        """
+        wanted: dict[str, list[Entry]] = {table.name: [] for table in LEDGER_TABLES}
+        for entry in entries:
+            wanted[_table_for(entry).name].append(entry)
+        fates: Counter[Fate] = Counter()
+        async with self._database.writing() as connection:
+            for table in LEDGER_TABLES:
+                rows = [(entry, _incoming(table, entry)) for entry in wanted[table.name]]
+                for start in range(0, len(rows), _AT_ONCE):
+                    some = rows[start : start + _AT_ONCE]
+                    outcomes = await write_rows(connection, table, [row for _, row in some])
+                    for (entry, row), outcome in zip(some, outcomes, strict=True):
+                        if outcome.fate is Fate.REJECTED:
+                            raise BadConfig(f"{_title(table, row.values, entry)}: {outcome.column}: {outcome.reason}")
+                        fates[outcome.fate] += 1
+        return fates
+
+    async def import_folder(
+        self,
+        folder: Path,
+        *,
+        rejects: Path | None = None,
+        progress: Callable[[ImportProgress], None] | None = None,
+    ) -> ImportReport:
+        """Import the ledger's tables of a canonical data set; see ``ledger.importing``."""
+        return await import_folder(self._database, folder, rejects=rejects, progress=progress)
+
+
+async def _entries(
+    connection: AsyncConnection, table: CanonicalTable, statement: Select[Any] | None = None
+) -> tuple[Any, ...]:
+    found = await connection.execute(select(table.stored) if statement is None else statement)
+    return tuple(table.entry(**row) for row in found.mappings())
+
+
+def _table_for(entry: Entry) -> CanonicalTable:
+    for table in LEDGER_TABLES:
+        if isinstance(entry, table.entry):
+            return table
+    raise TypeError(f"{entry!r} is no entry of the ledger")
+
+
+def _incoming(table: CanonicalTable, entry: Entry) -> Incoming:
+    values = {name: getattr(entry, name) for name in table.defaults}
+    for column, reason in table.check(values):
+        raise BadConfig(f"{_title(table, values, entry)}: {column}: {reason}")
+    for name, value in entry.attributes.items():
+        if reason := check_text(name) or check_text(value):
+            raise BadConfig(f"{_title(table, values, entry)}: attribute {name!r}: {reason}")
+    return Incoming(values, dict(entry.attributes), whole=True)
+
+
+def _title(table: CanonicalTable, values: Mapping[str, Any], entry: Entry) -> str:
+    return f"{type(entry).__name__} {' '.join(str(values[name]) for name in table.key)}"

@@ -1,0 +1,130 @@
+"""Writes entries so that writing them again changes nothing, and says of each what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from sqlalchemy import Update, and_, bindparam, insert, select, tuple_, update
+
+from pumpwatch.ledger.canonical import LEDGER_TABLES, NOZZLES, CanonicalTable, Scalar
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+Key: TypeAlias = tuple[Any, ...]
+_MISSING = "{value} stands neither in the ledger nor, as a good row, in {table}; add it there first"
+
+
+class Fate(StrEnum):
+    """What became of a row."""
+
+    ADDED = "added"
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One row to be written: the fields that are said; the others stay as they are, or null in a new row."""
+
+    values: Mapping[str, Scalar]
+    """By field of the dataclass; the key and the required fields are always there."""
+    attributes: Mapping[str, str | None]
+    """None takes an attribute away."""
+    whole: bool = False
+    """True: what is not said is null, and attributes that are not said are gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The fate of one row; column and reason when it was rejected."""
+
+    fate: Fate
+    column: str = ""
+    reason: str = ""
+
+
+async def write_rows(connection: AsyncConnection, table: CanonicalTable, rows: Sequence[Incoming]) -> list[Outcome]:
+    """Write a few hundred rows of one table inside the caller's transaction; one outcome a row, in their order."""
+    keys = [tuple(row.values[name] for name in table.key) for row in rows]
+    before = await _stored(connection, table, keys)
+    homes = await _homes(connection, table, rows)
+    after = dict(before)
+    outcomes: list[Outcome] = []
+    for key, row in zip(keys, rows, strict=True):
+        if wrong := _unreferenced(table, row, homes):
+            outcomes.append(wrong)
+            continue
+        merged = _merge(table, after.get(key), row)
+        fate = Fate.ADDED if key not in after else Fate.UNCHANGED if merged == after[key] else Fate.CHANGED
+        after[key] = merged
+        outcomes.append(Outcome(fate))
+    added = [row for key, row in after.items() if key not in before]
+    changed = [row for key, row in after.items() if key in before and row != before[key]]
+    if added:
+        await connection.execute(insert(table.stored), added)
+    if changed:
+        await connection.execute(_update(table), [_as_parameters(table, row) for row in changed])
+    return outcomes
+
+
+def _merge(table: CanonicalTable, before: Mapping[str, Any] | None, row: Incoming) -> dict[str, Any]:
+    base: Mapping[str, Any] = {**table.defaults, "attributes": {}} if before is None or row.whole else before
+    attributes = {**base["attributes"], **row.attributes}
+    return {**base, **row.values, "attributes": {k: v for k, v in attributes.items() if v is not None}}
+
+
+async def _stored(connection: AsyncConnection, table: CanonicalTable, keys: Sequence[Key]) -> dict[Key, dict[str, Any]]:
+    columns = [table.stored.c[name] for name in table.key]
+    if len(columns) == 1:
+        wanted = columns[0].in_({key[0] for key in keys})
+    else:
+        wanted = tuple_(*columns).in_(list(dict.fromkeys(keys)))
+    found = await connection.execute(select(table.stored).where(wanted))
+    return {tuple(row[name] for name in table.key): dict(row) for row in found.mappings()}
+
+
+async def _homes(
+    connection: AsyncConnection, table: CanonicalTable, rows: Sequence[Incoming]
+) -> dict[str, dict[str, str]]:
+    """Of each table referred to: id of a thing that stands there → id of its station."""
+    homes: dict[str, dict[str, str]] = {}
+    for field, name in table.references:
+        other = next(t for t in LEDGER_TABLES if t.name == name)
+        own = other.stored.c[other.key[0]]
+        found = await connection.execute(
+            select(own, other.stored.c.station_id).where(own.in_({row.values[field] for row in rows}))
+        )
+        homes[name] = {row[0]: row[1] for row in found}
+    return homes
+
+
+def _unreferenced(table: CanonicalTable, row: Incoming, homes: Mapping[str, Mapping[str, str]]) -> Outcome | None:
+    for field, name in table.references:
+        value = row.values[field]
+        if value not in homes[name]:
+            return Outcome(Fate.REJECTED, field, _MISSING.format(value=value, table=name))
+    if table is NOZZLES:
+        at = homes["dispensers"][str(row.values["dispenser_id"])]
+        tank_at = homes["tanks"][str(row.values["tank_id"])]
+        if at != tank_at:
+            return Outcome(
+                Fate.REJECTED,
+                "tank_id",
+                f"{row.values['tank_id']} is a tank of {tank_at}, but {row.values['dispenser_id']} stands at {at}",
+            )
+    return None
+
+
+def _update(table: CanonicalTable) -> Update:
+    same = and_(*(table.stored.c[name] == bindparam(f"key_{name}") for name in table.key))
+    others = {c.name: bindparam(f"set_{c.name}", type_=c.type) for c in table.stored.c if c.name not in table.key}
+    return update(table.stored).where(same).values(others)
+
+
+def _as_parameters(table: CanonicalTable, row: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"key_{name}" if name in table.key else f"set_{name}": value for name, value in row.items()}

@@ -1,0 +1,207 @@
+"""Acquisition on a clock turned by hand: schedules, deadlines, failures, what is passed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+
+import pytest
+
+from pumpwatch import (
+    BadReply,
+    Batch,
+    DeviceEvent,
+    DeviceIdentity,
+    Driver,
+    NotReachable,
+    PluginSettings,
+    Quality,
+    Reading,
+    Refused,
+    Sample,
+    ScanClass,
+    Site,
+    Tag,
+)
+from pumpwatch.acquisition import Acquisition, Device
+from pumpwatch.hub import Hub
+from pumpwatch.settings import AcquisitionSettings
+from pumpwatch.testing import FakeClock, ScriptedLine
+
+FAST = Tag("nozzle-1.volume", "L", ScanClass.FAST)
+SLOW = Tag("identity.serial", "", ScanClass.SLOW)
+
+
+class Puppet(Driver):
+    """A driver whose next answer the test decides."""
+
+    name = "puppet"
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(PluginSettings(), site, ScriptedLine({}))
+        self.reads: list[list[str]] = []
+        self.connects = 0
+        self.volume = 0.0
+        self.error: Exception | None = None
+        self.hang = False
+        self.records: list[DeviceIdentity] = []
+
+    def tags(self) -> Sequence[Tag]:
+        return [FAST, SLOW]
+
+    async def connect(self) -> None:
+        self.connects += 1
+
+    async def read(self, tags: Sequence[Tag], now: datetime) -> Reading:
+        self.reads.append([t.name for t in tags])
+        if self.hang:
+            await asyncio.Event().wait()
+        if self.error:
+            raise self.error
+        values = {FAST.name: self.volume, SLOW.name: "A-1"}
+        return Reading([Sample(t.name, values[t.name], now) for t in tags], list(self.records))
+
+
+class Bench:
+    """One hub, one clock, some puppets, and everything that was published."""
+
+    def __init__(self, count: int = 1, *, shared_line: bool = False) -> None:
+        self.clock = FakeClock()
+        self.hub = Hub()
+        self.batches: list[Batch] = []
+        self.hub.attach(self._keep)
+        turn = asyncio.Lock()
+        self.puppets = [Puppet(Site("S01", f"D{i + 1}", f"S01-D{i + 1}")) for i in range(count)]
+        self.devices = [Device(p.site, p, turn if shared_line else asyncio.Lock()) for p in self.puppets]
+        settings = AcquisitionSettings(fast_s=1, normal_s=10, slow_s=30, timeout_s=0.5, heartbeat_s=10)
+        self.acquisition = Acquisition(self.devices, settings, self.hub, self.clock)
+
+    async def _keep(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+    async def __aenter__(self) -> Bench:
+        self._task = asyncio.create_task(self.acquisition.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await self._task
+
+    def links(self) -> list[bool]:
+        return [r.detail["up"] for b in self.batches for r in b.records if isinstance(r, DeviceEvent)]
+
+
+async def test_each_scan_class_keeps_its_own_period() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(61)
+        reads = bench.puppets[0].reads
+        assert reads[0] == [FAST.name, SLOW.name]
+        assert 60 <= len(reads) <= 61
+        assert sum(SLOW.name in r for r in reads) in {2, 3}
+
+
+async def test_an_unchanged_value_is_passed_on_once_a_heartbeat() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(30)
+        said = [b for b in bench.batches if f"S01/D1/{FAST.name}" in b.samples.paths]
+        assert len(said) == 3
+        bench.puppets[0].volume = 1.25
+        await bench.clock.advance(1)
+        assert bench.hub.latest[f"S01/D1/{FAST.name}"].value == 1.25
+
+
+@pytest.mark.parametrize(
+    ("error", "quality"),
+    [
+        (NotReachable("gone"), Quality.NOT_CONNECTED),
+        (BadReply("??"), Quality.BAD_REPLY),
+        (Refused("no"), Quality.REFUSED),
+        (ZeroDivisionError("a bug"), Quality.BAD),
+    ],
+)
+async def test_a_failed_read_makes_every_tag_bad_within_one_scan(error: Exception, quality: Quality) -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(3)
+        bench.puppets[0].error = error
+        await bench.clock.advance(1)
+        assert {bench.hub.latest[f"S01/D1/{t.name}"].quality for t in (FAST, SLOW)} == {quality}
+        assert bench.links() == [True, False]
+        assert str(error) in bench.devices[0].reason
+
+
+async def test_a_silent_device_meets_its_deadline() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(3)
+        bench.puppets[0].hang = True
+        await bench.clock.advance(2)
+        assert bench.hub.latest[f"S01/D1/{FAST.name}"].quality is Quality.NOT_CONNECTED
+        assert bench.devices[0].connected is False
+
+
+async def test_a_failing_device_backs_off_and_comes_back_alone() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(3)
+        bench.puppets[0].error = NotReachable("gone")
+        await bench.clock.advance(120)
+        during = len(bench.puppets[0].reads)
+        assert during < 20
+        bench.puppets[0].error = None
+        await bench.clock.advance(31)
+        assert bench.devices[0].connected
+        assert bench.links() == [True, False, True]
+        assert bench.hub.latest[f"S01/D1/{SLOW.name}"].quality is Quality.GOOD
+        assert bench.puppets[0].connects > 1
+
+
+async def test_a_hanging_device_on_another_line_delays_nobody() -> None:
+    async with Bench(2) as bench:
+        bench.puppets[0].hang = True
+        await bench.clock.advance(20)
+        assert len(bench.puppets[1].reads) >= 19
+        assert max(bench.devices[1].delays) == 0
+
+
+async def test_devices_on_one_line_take_turns() -> None:
+    async with Bench(2, shared_line=True) as bench:
+        bench.puppets[0].hang = True
+        await bench.clock.advance(60)
+        assert bench.devices[1].connected
+        assert len(bench.puppets[1].reads) >= 40, "the silent neighbour backs off, so the line is free again"
+
+
+async def test_an_unchanged_identity_is_passed_on_once() -> None:
+    async with Bench() as bench:
+        puppet = bench.puppets[0]
+        for _ in range(5):
+            puppet.records = [DeviceIdentity("S01", "S01-D1", bench.clock.now(), mainboard_serial="M1")]
+            await bench.clock.advance(2)
+        puppet.records = [DeviceIdentity("S01", "S01-D1", bench.clock.now(), mainboard_serial="M2")]
+        await bench.clock.advance(2)
+        seen = [r.mainboard_serial for b in bench.batches for r in b.records if isinstance(r, DeviceIdentity)]
+        assert seen == ["M1", "M2"]
+
+
+async def test_a_full_sink_slows_the_readers_down() -> None:
+    bench = Bench()
+    gate = asyncio.Event()
+
+    async def full(_: Batch) -> None:
+        await gate.wait()
+
+    bench.hub.attach(full)
+    async with bench:
+        await bench.clock.advance(10)
+        assert len(bench.puppets[0].reads) == 1
+        gate.set()
+        await bench.clock.advance(5)
+        assert len(bench.puppets[0].reads) > 4
+
+
+async def test_scan_delays_are_known() -> None:
+    async with Bench() as bench:
+        assert bench.acquisition.delay_ms(99) is None
+        await bench.clock.advance(5)
+        assert bench.acquisition.delay_ms(99) == 0
+        assert bench.acquisition.delay_ms(99, "S99") is None

@@ -1,0 +1,167 @@
+"""A line over real sockets and a real pseudo-terminal: whole replies, late bytes, losses, turns."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pty
+import tty
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from pumpwatch import BadReply, NotReachable
+from pumpwatch.line import SILENCES_BEFORE_REOPEN, WireLine
+from pumpwatch.settings import LineAddress
+
+
+def one_line(received: bytes) -> int:
+    return received.find(b"\n") + 1
+
+
+@asynccontextmanager
+async def peer(
+    answer: Callable[[bytes, asyncio.StreamWriter], Awaitable[None]],
+) -> AsyncIterator[tuple[WireLine, list[int]]]:
+    """A TCP peer that answers each chunk it gets, and a line to it; the list counts connections."""
+    connections: list[int] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(1)
+        try:
+            while data := await reader.read(1000):
+                await answer(data, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    line = WireLine(LineAddress.parse(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    try:
+        yield line, connections
+    finally:
+        line.close()
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_reply_in_pieces_is_put_together() -> None:
+    async def answer(data: bytes, writer: asyncio.StreamWriter) -> None:
+        for byte in b"ok " + data:
+            writer.write(bytes([byte]))
+            await writer.drain()
+
+    async with peer(answer) as (line, _):
+        assert await line.ask(b"one\n", one_line) == b"ok one\n"
+        assert await line.ask(b"two\n", one_line) == b"ok two\n"
+
+
+async def test_a_late_reply_is_not_taken_for_the_next_one() -> None:
+    release = asyncio.Event()
+
+    async def answer(data: bytes, writer: asyncio.StreamWriter) -> None:
+        if data == b"slow\n":
+            await release.wait()
+        writer.write(b"re " + data)
+
+    async with peer(answer) as (line, connections):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await line.ask(b"slow\n", one_line)
+        release.set()
+        await asyncio.sleep(0.05)
+        assert await line.ask(b"next\n", one_line) == b"re next\n"
+        assert len(connections) == 1
+
+
+async def test_a_codec_complaint_reaches_the_one_who_asked_and_the_line_goes_on() -> None:
+    async def answer(data: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(data)
+
+    def picky(received: bytes) -> int:
+        if received.startswith(b"bad"):
+            raise BadReply("begins with bad")
+        return one_line(received)
+
+    async with peer(answer) as (line, _):
+        with pytest.raises(BadReply, match="begins with bad"):
+            await line.ask(b"bad\n", picky)
+        assert await line.ask(b"good\n", picky) == b"good\n"
+
+
+async def test_nobody_there() -> None:
+    line = WireLine(LineAddress.parse("tcp://127.0.0.1:9"))
+    with pytest.raises(NotReachable, match=r"127\.0\.0\.1:9"):
+        await line.ask(b"x", one_line)
+
+
+async def test_a_broken_connection_is_opened_again_at_the_next_question() -> None:
+    async def answer(data: bytes, writer: asyncio.StreamWriter) -> None:
+        if data == b"die\n":
+            writer.transport.abort()
+        else:
+            writer.write(data)
+
+    async with peer(answer) as (line, connections):
+        with pytest.raises(NotReachable):
+            await line.ask(b"die\n", one_line)
+        assert await line.ask(b"live\n", one_line) == b"live\n"
+        assert len(connections) == 2
+
+
+async def test_a_peer_that_stays_silent_is_connected_to_anew() -> None:
+    async def silent(_data: bytes, _writer: asyncio.StreamWriter) -> None:
+        return
+
+    async with peer(silent) as (line, connections):
+        for _ in range(SILENCES_BEFORE_REOPEN + 1):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.02):
+                    await line.ask(b"?\n", one_line)
+        assert len(connections) == 2
+
+
+async def test_endless_talk_is_given_up() -> None:
+    async def flood(_data: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"x" * 200_000)
+
+    async with peer(flood) as (line, _):
+        with pytest.raises(NotReachable, match="without end"):
+            await line.ask(b"?\n", one_line)
+
+
+async def test_a_trace_sees_both_directions() -> None:
+    async def answer(data: bytes, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"re " + data)
+
+    async with peer(answer) as (line, _):
+        seen: list[tuple[str, bytes]] = []
+        line.on_bytes = lambda way, data: seen.append((way, data))
+        await line.ask(b"a\n", one_line)
+        assert seen == [(">", b"a\n"), ("<", b"re a\n")]
+
+
+async def test_a_serial_line_over_a_pseudo_terminal() -> None:
+    ours, theirs = pty.openpty()
+    for end in (ours, theirs):
+        tty.setraw(end)
+    loop = asyncio.get_running_loop()
+    loop.add_reader(ours, lambda: os.write(ours, b"re " + os.read(ours, 1000)))
+    line = WireLine(LineAddress.parse(f"serial:{os.ttyname(theirs)}?baud=9600&parity=O"))
+    try:
+        async with asyncio.timeout(2):
+            assert await line.ask(b"one\n", one_line) == b"re one\n"
+            assert await line.ask(b"two\n", one_line) == b"re two\n"
+    finally:
+        line.close()
+        loop.remove_reader(ours)
+        os.close(ours)
+        os.close(theirs)
+
+
+async def test_a_serial_port_that_is_not_there() -> None:
+    line = WireLine(LineAddress.parse("serial:/dev/no-such-port"))
+    with pytest.raises(NotReachable, match="no-such-port"):
+        await line.ask(b"x", one_line)
