@@ -1,0 +1,74 @@
+"""Writes ``docs/reference/plugins.md`` from the plugins that come with pumpwatch; ``make docs`` runs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pumpwatch.contracts import Detector, Driver, RecordRule, Rule, Store
+from pumpwatch.plugins import Plugins
+from pumpwatch.settings import keys_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+PAGE = Path(__file__).parent / "reference" / "plugins.md"
+HEAD = """\
+# Plugins that come with pumpwatch
+
+<!-- Generated from the plugins' models by `make docs`; do not edit. -->
+
+Their own keys, and what holds when a key is not written. `pumpwatch plugins` lists what is installed on a machine,
+with the reason where one could not be loaded.
+"""
+SECTIONS = """
+## Drivers
+
+Keys of `settings` in `[[stations.devices]]`.
+{drivers}
+## Rules
+
+Keys of `[rules.NAME]`, beside `enabled`. A rule without a table is on with these defaults.
+{rules}
+## Stores
+
+Keys of `settings` in `[historian]`.
+{stores}"""
+
+
+def page() -> str:
+    """The whole page."""
+    plugins = Plugins.discover()
+    sections = SECTIONS.format(
+        drivers="".join(_entries(plugins.drivers)),
+        rules="".join(_entries(plugins.rules)),
+        stores="".join(_entries(plugins.stores)),
+    )
+    return HEAD + sections
+
+
+def _entries(shelf: Mapping[str, type[Driver] | type[Rule] | type[Store]]) -> Iterator[str]:
+    for name, kind in sorted(shelf.items()):
+        page = PAGE.parent / "rules" / f"{name}.md"
+        more = f" [How it judges](rules/{page.name})." if issubclass(kind, Rule) and page.is_file() else ""
+        yield f"\n### `{name}`\n\n{_what(kind)}{more}\n"
+        if kind.Settings.model_fields:
+            yield f"\n{keys_table(kind.Settings)}"
+    yield ""
+
+
+def _what(kind: type[Driver] | type[Rule] | type[Store]) -> str:
+    text = (kind.__doc__ or "").strip().partition("\n\n")[0]
+    words = " ".join(text.replace("``", "`").split())
+    if issubclass(kind, RecordRule):
+        return f"{words} Judges on arrival: {', '.join(watched.__name__ for watched in kind.watches)}."
+    if issubclass(kind, Detector):
+        returns = " Its alarms return to normal by themselves." if kind.standing else ""
+        return f"{words} Looks every {kind.every.total_seconds():g} s.{returns}"
+    return words
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"{PAGE}\n")
