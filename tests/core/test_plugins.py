@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -98,26 +99,42 @@ def test_a_missing_driver_says_what_there_is() -> None:
 
 
 def test_an_installed_package_is_found_by_its_entry_point(tmp_path: Path) -> None:
-    """The same driver as a distribution on the path, as pip lays it down."""
-    write(tmp_path, "acme_driver.py", DRIVER.format(name="acmepkg"))
-    info = tmp_path / "acme_driver-1.2.dist-info"
-    info.mkdir()
-    write(info, "METADATA", "Metadata-Version: 2.1\nName: acme-driver\nVersion: 1.2\n")
-    write(info, "entry_points.txt", "[pumpwatch]\nacme = acme_driver\nworse = acme_not_there\n")
-    script = (
-        "import json; from pumpwatch.plugins import Plugins; p = Plugins.discover();"
-        "print(json.dumps([[i.name, i.source, i.state] for i in p.found] + [sorted(p.drivers)]))"
+    """The same driver as a distribution, really installed by pip."""
+    source, site = tmp_path / "source", tmp_path / "site"
+    source.mkdir()
+    write(source, "acme_driver.py", DRIVER.format(name="acmepkg"))
+    write(
+        source,
+        "pyproject.toml",
+        """
+        [build-system]
+        requires = ["hatchling"]
+        build-backend = "hatchling.build"
+        [project]
+        name = "acme-driver"
+        version = "1.2"
+        [project.entry-points.pumpwatch]
+        acme = "acme_driver"
+        worse = "acme_not_there"
+        [tool.hatch.build.targets.wheel]
+        only-include = ["acme_driver.py"]
+        """,
     )
-    run = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--disable-pip-version-check", "--target", str(site), str(source)], check=True)
+    told = subprocess.run(
+        [sys.executable, "-m", "pumpwatch", "plugins", "--json"],
+        env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert '["acme", "acme-driver 1.2", "loaded"]' in run.stdout
-    assert '["worse", "acme-driver 1.2", "failed"]' in run.stdout
-    assert "acmepkg" in run.stdout
+    found = {p["name"]: p for p in json.loads(told.stdout)}
+    assert found["acme"]["source"] == "acme-driver 1.2"
+    assert found["acme"]["provides"] == ["driver acmepkg"]
+    assert found["worse"]["state"] == "failed"
+    assert "acme_not_there" in found["worse"]["reason"]
+    assert found["modbus"]["state"] == "loaded"
 
 
 def test_our_entry_points_stand_in_the_distribution() -> None:

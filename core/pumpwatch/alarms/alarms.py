@@ -154,9 +154,9 @@ class Alarms:
     async def raise_(self, finding: Finding) -> Alarm | None:
         """Take a finding: a new alarm, one more for the open alarm of this rule and subject, or (info) an event.
 
-        A finding that was seen before changes nothing, even when its alarm is cleared; except that the newest finding of
-        an open alarm may be told again with more known (a further device is lost) and then takes its own place without
-        counting again. Returns its alarm; None for info. Raises ``BadReply`` when the finding cannot be kept.
+        A finding that was seen before changes nothing, even when its alarm is cleared; except that the newest finding
+        of an open alarm may be told again with more known (a further device is lost) and then takes its own place
+        without counting again. Returns its alarm; None for info. Raises ``BadReply`` when the finding cannot be kept.
         """
         finding = finding_from_json(finding_to_json(finding))  # as it will be read back
         known = self._open.get((finding.rule, finding.subject.key))

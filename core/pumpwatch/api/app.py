@@ -8,9 +8,11 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, FastAPI, HTTPException, Query, Request, WebSocket
+from fastapi import APIRouter, FastAPI, Query, Request, WebSocket
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException
 
 from pumpwatch import __version__
 from pumpwatch.alarms import UnknownAlarm, to_json
@@ -60,14 +62,21 @@ def create_app(engine: Engine, token: str | None = None) -> FastAPI:
     app.state.feed = feed
     app.include_router(_router(engine, feed))
     app.add_exception_handler(PumpwatchError, _explain)
+    app.add_exception_handler(HTTPException, _explain)
+    app.add_exception_handler(RequestValidationError, _explain)
     app.add_middleware(Guard, token=token)
     return app
 
 
 async def _explain(_: Request, error: Exception) -> JSONResponse:
+    """Every error is ``{"error": words}`` with a status that says whose move it is."""
+    if isinstance(error, HTTPException):
+        return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+    if isinstance(error, RequestValidationError):
+        wrong = [f"{'.'.join(map(str, e['loc'][1:])) or e['loc'][0]}: {e['msg']}" for e in error.errors()]
+        return JSONResponse({"error": "; ".join(wrong)}, 422)
     status = 409 if isinstance(error, Refused) else 503 if isinstance(error, NotReachable) else 400
-    status = 404 if isinstance(error, UnknownAlarm) else status
-    return JSONResponse({"error": str(error)}, status)
+    return JSONResponse({"error": str(error)}, 404 if isinstance(error, UnknownAlarm) else status)
 
 
 def _router(engine: Engine, feed: LiveFeed) -> APIRouter:

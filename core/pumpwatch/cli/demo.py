@@ -144,7 +144,9 @@ class _Troupe:
 
 def _spawn(command: list[str]) -> subprocess.Popen[bytes]:
     """A child in a session of its own, so that Ctrl-C reaches it through us alone."""
-    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)  # noqa: S603 - our own programs
+    return subprocess.Popen(  # noqa: S603 - our own programs
+        command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True
+    )
 
 
 def _prepare(data: Path) -> None:

@@ -155,7 +155,7 @@ class AcquisitionSettings(_Table):
         default=10.0, description="An unchanged value is stored again after this long, seconds"
     )
     backoff_max_s: Seconds = Field(
-        default=30.0, description="Longest pause between two tries at a device that does not answer, seconds"
+        default=10.0, description="Longest pause between two tries at a device that does not answer, seconds"
     )
 
 

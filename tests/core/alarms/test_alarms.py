@@ -40,6 +40,21 @@ async def test_a_finding_raises_an_alarm(alarms, database, clock, finding):
     assert await on_disk(database, clock) == (alarm,)
 
 
+async def test_the_newest_finding_told_again_with_more_known_takes_its_own_place(alarms, database, clock, finding):
+    await alarms.raise_(finding("F1", severity=Severity.LOW))
+    told = await alarms.raise_(finding("F1", severity=Severity.MEDIUM, cause="collector_outage"))
+    assert (told.id, told.count, told.severity, told.cause) == ("A-000001", 1, Severity.MEDIUM, "collector_outage")
+    assert alarms.current() == (told,)
+    again = Alarms(database, clock)
+    await again.load()
+    assert again.current() == (told,)
+    before = alarms.current()[0]
+    await alarms.raise_(finding("F1", severity=Severity.MEDIUM, cause="collector_outage"))
+    assert alarms.current()[0] is before, "the same words again are no news"
+    await alarms.clear(told.id, "示例员", "over")
+    assert (await alarms.raise_(finding("F1", severity=Severity.HIGH))).state is State.CLEARED
+
+
 async def test_a_finding_seen_before_changes_nothing_even_when_its_alarm_is_over(alarms, finding):
     first = await alarms.raise_(finding())
     second = await alarms.raise_(finding("F2"))

@@ -52,7 +52,9 @@ async def test_what_is_not_there_says_what_to_do(cheated) -> None:
     _, http = cheated
     answer = await http.get("/stations/S99")
     assert answer.status_code == 404
-    assert "/api/v1/stations" in answer.text
+    assert "/api/v1/stations" in answer.json()["error"]
+    assert (await http.get("/nothing")).json() == {"error": "Not Found"}
+    assert "limit" in (await http.get("/alarms", params={"limit": "many"})).json()["error"]
     assert (await http.post("/alarms/A-999999/acknowledge", json={"by": "x"})).status_code == 404
 
 
