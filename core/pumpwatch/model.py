@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import IntEnum, StrEnum
+from sys import intern
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
@@ -108,12 +109,12 @@ class SampleBatch:
 
     @classmethod
     def pack(cls, station: str, device: str, samples: Sequence[Sample]) -> SampleBatch:
-        """Turn a device's samples into columns."""
+        """Turn a device's samples into columns. Equal paths are one string in memory."""
         prefix = f"{station}/{device}/"
         has_text = any(isinstance(s.value, str) for s in samples)
         return cls(
             station=station,
-            paths=tuple(prefix + s.tag for s in samples),
+            paths=tuple(intern(prefix + s.tag) for s in samples),
             at_us=np.fromiter((to_us(s.at) for s in samples), np.int64, len(samples)),
             values=np.fromiter(
                 (float(s.value) if isinstance(s.value, int | float) else np.nan for s in samples),

@@ -72,8 +72,8 @@ class Demo:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def get(self, path: str, **parameters: Any) -> Any:
-        answer = httpx.get(f"http://127.0.0.1:{self.port + 1}/api/v1{path}", params=parameters, timeout=10)
+    def get(self, route: str, **parameters: Any) -> Any:
+        answer = httpx.get(f"http://127.0.0.1:{self.port + 1}/api/v1{route}", params=parameters, timeout=10)
         answer.raise_for_status()
         return answer.json()
 

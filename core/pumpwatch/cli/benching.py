@@ -92,7 +92,9 @@ def _poll() -> tuple[dict[str, float], dict[str, float]]:
     with tempfile.TemporaryDirectory() as scratch:
         out = Path(scratch)
         command = [sys.executable, "-m", "pumpwatch_sim", "serve", "--out", scratch, "--stations", "5", "--no-cheats"]
-        sim = subprocess.Popen([*command, "--until-stdin-closes"], stdin=subprocess.PIPE)  # noqa: S603
+        sim = subprocess.Popen(  # noqa: S603 - our own program
+            [*command, "--until-stdin-closes"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        )
         try:
             county = _county(out, sim)
             return asyncio.run(_poll_rounds(county, out))
@@ -161,7 +163,8 @@ async def _closed_loop(work: Callable[[int], Awaitable[int]], width: int) -> tup
     async def one(i: int) -> None:
         nonlocal reads, values
         while time.monotonic() < deadline:
-            values += await work(i)
+            count = await work(i)
+            values += count
             reads += 1
 
     began = time.process_time()
