@@ -118,7 +118,7 @@ def test_a_station_that_stops_is_one_alarm_and_recovers_alone(demo, wait_for) ->
 
 
 def test_after_kill_9_nothing_is_lost(demo, wait_for, children_of) -> None:
-    alarm = wait_for("alarm", lambda: demo.alarms().get("pulse_ratio"), 60)
+    alarm = wait_for("alarm", lambda: demo.alarms().get("identity_change"), 60)
     if alarm["state"] == "active":
         demo.post(f"/alarms/{alarm['id']}/acknowledge", {"by": "示例员", "note": "before the crash"})
     tank = next(t["path"] for t in demo.get("/latest") if t["path"].endswith("/tank-1.height"))
@@ -134,7 +134,7 @@ def test_after_kill_9_nothing_is_lost(demo, wait_for, children_of) -> None:
     )
     wait_for("answers", lambda: demo.get("/status"), 20)
     back = time.time()
-    again = demo.alarms()["pulse_ratio"]
+    again = demo.alarms()["identity_change"]
     assert again["id"] == alarm["id"]
     assert again["acknowledged_by"] == "示例员"
     assert [e["act"] for e in again["log"]].count("acknowledge") == 1
