@@ -219,7 +219,12 @@ class Series:
 
 
 class Store(ABC):
-    """Keeps history behind the disk journal. All writes are idempotent: the same batch twice is there once."""
+    """Keeps history behind the disk journal. All writes are idempotent: the same batch twice is there once.
+
+    ``NotReachable`` means not now: the journal keeps and tries again, ``open`` included. ``Refused`` means never: what
+    it concerns is set aside and named. A store may also tell ``gather_s`` and ``gather_rows`` (how long and how much to
+    gather before a write), ``stored_samples`` and ``damage`` (what it found broken and set aside, as sentences).
+    """
 
     name: ClassVar[str]
     Settings: ClassVar[type[PluginSettings]] = PluginSettings
@@ -272,23 +277,23 @@ class Store(ABC):
 
     @abstractmethod
     async def close(self) -> None:
-        """Finish what is under way."""
+        """Finish what is under way; may follow an ``open`` that failed."""
 
 
 # ---------------------------------------------------------------- hooks
 
 
-class Hooks:
+class Hooks(Protocol):
     """The hooks a plugin may implement; each returns a list of classes."""
 
     @hookspec
-    def pumpwatch_drivers(self) -> Sequence[type[Driver]]:  # type: ignore[empty-body]
+    def pumpwatch_drivers(self) -> Sequence[type[Driver]]:
         """Device drivers."""
 
     @hookspec
-    def pumpwatch_detectors(self) -> Sequence[type[RecordRule] | type[Detector]]:  # type: ignore[empty-body]
+    def pumpwatch_detectors(self) -> Sequence[type[Rule]]:
         """Record rules and detectors."""
 
     @hookspec
-    def pumpwatch_stores(self) -> Sequence[type[Store]]:  # type: ignore[empty-body]
+    def pumpwatch_stores(self) -> Sequence[type[Store]]:
         """Stores for history."""

@@ -149,8 +149,10 @@ class LiveFeed:
             for row in range(3):
                 numbers[row, i] = _number(latest.get(cell[row]), 0.0)
             state = latest.get(cell[3])
-            good = state is not None and state.quality.is_good and isinstance(state.value, float)
-            states[i] = int(state.value) if good else int(CellState.STALE)  # type: ignore[union-attr,arg-type]
+            if state is not None and state.quality.is_good and isinstance(state.value, float):
+                states[i] = int(state.value)
+            else:
+                states[i] = int(CellState.STALE)
         fills = np.array([_number(latest.get(path), np.nan) / full for path, full in self._tanks], np.float32)
         head = HEADER.pack(b"PW01", self.version, engine.clock.now().timestamp(), len(self.stations), n, len(fills), 0)
         ages = np.array([min(age, 1e9) for _, age in qualities], np.float32)

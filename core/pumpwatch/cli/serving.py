@@ -26,7 +26,7 @@ from pumpwatch.plugins import Plugins, PluginState
 from pumpwatch.settings import Settings, load_settings, resolve_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 DEFAULT_CONFIG = Path("pumpwatch.toml")
 RUNNING = "server.json"
@@ -104,11 +104,17 @@ async def _serve(
                 await _run(engine, app.state.feed.run, server, listener, stop)
 
 
-async def _run(engine: Engine, feed: object, server: _Server, listener: socket.socket, stop: asyncio.Event) -> None:
+async def _run(
+    engine: Engine,
+    feed: Callable[[], Coroutine[None, None, None]],
+    server: _Server,
+    listener: socket.socket,
+    stop: asyncio.Event,
+) -> None:
     """Engine, feed and server side by side; whoever ends first ends all."""
     tasks = [
         asyncio.create_task(engine.run(), name="engine"),
-        asyncio.create_task(feed(), name="feed"),  # type: ignore[operator]
+        asyncio.create_task(feed(), name="feed"),
         asyncio.create_task(server.serve(sockets=[listener]), name="api"),
         asyncio.create_task(stop.wait(), name="stop"),
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -89,11 +90,11 @@ class Detection:
         for record in records:
             for rule in self.record_rules:
                 if isinstance(record, rule.watches):
-                    await self._hand_on(rule, lambda r=rule, x=record: r.check(x, self.history))  # type: ignore[misc]
+                    await self._hand_on(rule, partial(rule.check, record, self.history))
 
     async def look(self, detector: Detector) -> None:
         """Put one detector's question now."""
-        findings = await self._hand_on(detector, lambda: detector.look(self.history, self._clock.now()))
+        findings = await self._hand_on(detector, partial(detector.look, self.history, self._clock.now()))
         if detector.standing and findings is not None:
             await self._on_standing(detector.rule, {f.subject.key for f in findings})
 

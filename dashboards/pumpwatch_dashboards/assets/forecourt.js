@@ -21,7 +21,10 @@ export class Forecourt {
     const list = dispensers(station), lines = list.reduce((n, [, nozzles]) => n + (nozzles.length < 3 ? 0.5 : 1), 0);
     box.parentElement.style.setProperty("--rows", lines > 4 ? "1.75" : lines > 3 ? "1.5" : "1.35");
     box.classList.toggle("tight", lines > 4);
-    box.innerHTML = list.map(([id, nozzles]) => `<div class="disp${nozzles.length < 3 ? " half" : ""}" data-disp="${esc(id)}"><div class="dh"><b>${esc(dispenserWord(id))}</b><span class="el"></span></div><div class="g" style="--n:${Math.max(2, nozzles.length)}">${nozzles.map((n) => `<div data-n="${esc(n.nozzle_id)}"></div>`).join("")}</div></div>`).join("");
+    box.innerHTML = list.map(([id, nozzles]) => `<div class="disp${nozzles.length < 3 ? " half" : ""}" data-disp="${esc(id)}">
+      <div class="dh"><b>${esc(dispenserWord(id))}</b><span class="el"></span></div>
+      <div class="g" style="--n:${Math.max(2, nozzles.length)}">${nozzles.map((n) => `<div data-n="${esc(n.nozzle_id)}"></div>`).join("")}</div>
+      </div>`).join("");
     this.boxes = new Map(station.nozzles.map((n) => [n.nozzle_id, { e: box.querySelector(`[data-n="${CSS.escape(n.nozzle_id)}"]`), look: "" }]));
     this.heads = new Map([...box.querySelectorAll("[data-disp]")].map((e) => [e.dataset.disp, e.querySelector(".dh span")]));
   }
@@ -75,6 +78,8 @@ export class Forecourt {
     const live = state === FUELLING || state === STOPPED, last = this.last.get(n.nozzle_id);
     const value = live ? `<span data-live><span data-l></span>${unit("L")}</span>` : state === OFFLINE ? "—" : last ? `<span class="past">${L("上笔", "last")} ${hm(last.end)} · ${n2(last.volume_l)} L</span>` : "";
     const tag = state === STALE ? `<span class="tag">${L("旧", "old")}</span>` : "";
-    return `<div class="t"><b>${esc(n.number)}</b><span>${esc(grade(n.grade))}</span></div><div class="v">${value}${tag}</div><div class="w"><span>${NOZZLE_STATE[state]?.[1] ?? ""}${state === FUELLING ? ' <span data-f></span>' : ""}</span>${live ? "<span data-a></span>" : ""}</div>${a ? mark(priority(a), { active: "unack", acknowledged: "ack", returned: "rtn" }[a.state], 24) : ""}`;
+    return `<div class="t"><b>${esc(n.number)}</b><span>${esc(grade(n.grade))}</span></div><div class="v">${value}${tag}</div>
+      <div class="w"><span>${NOZZLE_STATE[state]?.[1] ?? ""}${state === FUELLING ? ' <span data-f></span>' : ""}</span>${live ? "<span data-a></span>" : ""}</div>
+      ${a ? mark(priority(a), { active: "unack", acknowledged: "ack", returned: "rtn" }[a.state], 24) : ""}`;
   }
 }

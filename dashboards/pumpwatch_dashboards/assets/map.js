@@ -95,7 +95,8 @@ export function draw({ outlines, towns, spots }, county, px) {
     const [x, y] = spots.get(s.id), q = county.frame ? county.frame.quality[s.index] : OFFLINE;
     if (!county.frame) g += `<circle cx="${x}" cy="${y}" r="${3.6 * k}" fill="none" stroke="var(--pw-line)" stroke-width="${1.2 * k}"/>`;
     else if (q === OFFLINE) g += `<circle cx="${x}" cy="${y}" r="${5.4 * k}" fill="var(--pw-raised)" stroke="var(--pw-ink)" stroke-width="${1.2 * k}" stroke-dasharray="${2.4 * k} ${1.8 * k}"/>`;
-    else if (q !== GOOD) g += `<circle cx="${x}" cy="${y}" r="${5.4 * k}" fill="var(--pw-raised)" stroke="var(--pw-ink)" stroke-width="${1.2 * k}"/><path d="M${x} ${y - 3 * k}V${y}H${x + 2.4 * k}" stroke="var(--pw-ink)" stroke-width="${1.1 * k}" fill="none"/>`;
+    else if (q !== GOOD) g += `<circle cx="${x}" cy="${y}" r="${5.4 * k}" fill="var(--pw-raised)" stroke="var(--pw-ink)" stroke-width="${1.2 * k}"/>
+      <path d="M${x} ${y - 3 * k}V${y}H${x + 2.4 * k}" stroke="var(--pw-ink)" stroke-width="${1.1 * k}" fill="none"/>`;
     else g += `<circle cx="${x}" cy="${y}" r="${3.6 * k}" fill="var(--pw-run-2)"/>`;
   }
   const sizeOf = (a) => (a.state === "active" ? 28 : 18) * k;
@@ -112,7 +113,8 @@ export function draw({ outlines, towns, spots }, county, px) {
     if (box) {
       taken.push(box);
       label = mine
-        ? `<rect x="${box[0]}" y="${box[1]}" width="${box[2]}" height="${h}" fill="var(--pw-p${p})" stroke="var(--pw-mark-edge)"/><text x="${box[0] + box[2] / 2}" y="${box[1] + f * 1.08}" text-anchor="middle" style="font-size:${f}px;font-weight:700;fill:var(--pw-on-p${p})">${esc(text)}</text>`
+        ? `<rect x="${box[0]}" y="${box[1]}" width="${box[2]}" height="${h}" fill="var(--pw-p${p})" stroke="var(--pw-mark-edge)"/>
+          <text x="${box[0] + box[2] / 2}" y="${box[1] + f * 1.08}" text-anchor="middle" style="font-size:${f}px;font-weight:700;fill:var(--pw-on-p${p})">${esc(text)}</text>`
         : `<text x="${box[0]}" y="${box[1] + f * 1.1}" style="font-size:${f}px;fill:var(--pw-ink);paint-order:stroke;stroke:var(--pw-raised);stroke-width:${3 * u}px">${esc(text)}</text>`;
     }
     top = mine ? top + svg + label : svg + label + top;

@@ -30,7 +30,8 @@ export function strip(shown, encoder, tax, width = 170) {
   const middle = width / 2, reach = middle - 11, X = (v) => middle + (v / CLAMP) * reach;
   const error = (v) => Math.max(-CLAMP, Math.min(CLAMP, ((shown - v) / v) * 100));
   const known = (v) => Number.isFinite(v) && v > 0;
-  let g = `<rect x="${X(-0.3)}" y="3" width="${X(0.3) - X(-0.3)}" height="22" fill="var(--pw-band)"/><path class="ax" d="M${X(-CLAMP)} 14H${X(CLAMP)}"/><path class="ax" d="M${middle} 4V24" stroke-width="2"/>`;
+  let g = `<rect x="${X(-0.3)}" y="3" width="${X(0.3) - X(-0.3)}" height="22" fill="var(--pw-band)"/>
+    <path class="ax" d="M${X(-CLAMP)} 14H${X(CLAMP)}"/><path class="ax" d="M${middle} 4V24" stroke-width="2"/>`;
   if (known(tax)) g += `<path d="M${X(error(tax)) - 6} 14l6-6 6 6-6 6Z" fill="none" stroke="var(--pw-ink)" stroke-width="1.5"/>`;
   if (known(encoder)) g += `<circle cx="${X(error(encoder))}" cy="14" r="${Math.abs(error(encoder)) > 0.6 ? 6 : 3.5}" fill="var(--pw-ink)"/>`;
   return `<svg class="strip" width="${width}" height="28" viewBox="0 0 ${width} 28" aria-hidden="true">${g}</svg>`;

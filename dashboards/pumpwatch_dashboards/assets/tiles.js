@@ -56,7 +56,8 @@ export class Tiles {
 
   html(s) {
     const cells = s.nozzles.map((n) => `<div class="nz off" title="${esc(n.number)}"><i>${esc(n.number)}</i>${this.litres ? "<em></em>" : ""}</div>`).join("");
-    return `<a class="tile" id="tile-${esc(s.id)}" href="${esc(address("station", { id: s.id }))}"><div class="hd"><span class="m"></span><b class="el">${esc(shortName(s))}</b><span class="id">${esc(s.id)}</span></div>
+    return `<a class="tile" id="tile-${esc(s.id)}" href="${esc(address("station", { id: s.id }))}">
+      <div class="hd"><span class="m"></span><b class="el">${esc(shortName(s))}</b><span class="id">${esc(s.id)}</span></div>
 <div class="ns">${cells}</div><div class="ft"><span class="said el"><span class="nw" data-live><span data-day>—</span>${unit("L")}</span></span><span class="tk" aria-hidden="true">${s.tanks.map(() => "<s></s>").join("")}</span></div></a>`;
   }
 

@@ -15,14 +15,20 @@ let tiles = null, ground = null, raised = new Map(), phone = false;
 function build(county) {
   phone = innerWidth < 700;
   $("main")?.remove();
-  const key = NOZZLE_STATE.map(([look, word]) => `<div><div class="nz ${look}" style="--cell:20px"><i>1</i></div>${esc(word)}</div>`).join("");
+  const key = NOZZLE_STATE.map(([look, word]) => `<div><div class="nz ${look}" style="--cell:20px"><i>1</i></div>
+    ${esc(word)}</div>`).join("");
   document.querySelector(".top").insertAdjacentHTML("afterend", `<main class="wallgrid" id="main">
-<section class="box map" aria-label="${L("辖区图", "District map")}"><h2>${L("辖区图", "District map")}<small>${L("图形为示意，非真实边界", "schematic, not real borders")}</small></h2><div id="map"></div></section>
+<section class="box map" aria-label="${L("辖区图", "District map")}">
+<h2>${L("辖区图", "District map")}<small>${L("图形为示意，非真实边界", "schematic, not real borders")}</small></h2><div id="map"></div></section>
 <section class="box silent"><h2>${L("失联与数据陈旧", "Silent or stale")}<small id="silent-n"></small></h2><div id="silent"></div></section>
-<section class="box towns"><h2 data-live>${L("分镇", "By town")}<small>${L("油站在线、加油中、今日销量", "online, fuelling, sold today")}</small></h2><div id="towns" data-scroll></div></section>
-<section class="box rate"><h2>${L("报警率", "Alarm rate")}<small>${L("次/时 · 24 小时", "per hour · 24 h")}</small></h2><div id="rate"></div></section>
+<section class="box towns"><h2 data-live>${L("分镇", "By town")}<small>${L("油站在线、加油中、今日销量", "online, fuelling, sold today")}</small></h2>
+<div id="towns" data-scroll></div></section>
+<section class="box rate"><h2>${L("报警率", "Alarm rate")}<small>${L("次/时 · 24 小时", "per hour · 24 h")}</small></h2><div id="rate"></div>
+</section>
 <section class="tiles" id="tiles" aria-label="${L("油站", "Stations")}"></section>
-<section class="box list"><h2>${L("当前报警", "Current alarms")}<small id="list-n"></small></h2><div class="wrong" id="wrong" role="alert" hidden></div>${phone ? dutyField() : ""}<div id="list"></div><div class="past" id="past"></div><div class="key">${key}</div></section></main>`);
+<section class="box list"><h2>${L("当前报警", "Current alarms")}<small id="list-n"></small></h2>
+<div class="wrong" id="wrong" role="alert" hidden></div>${phone ? dutyField() : ""}<div id="list"></div><div class="past" id="past"></div>
+<div class="key">${key}</div></section></main>`);
   ground = plan(county.stations);
   tiles = new Tiles($("tiles"), county, phone);
 }
@@ -35,8 +41,10 @@ function map(county) {
 function row(a, county) {
   const fresh = a.state === "active", p = priority(a), who = a.acknowledged_by ? L("已确认 ", "") + a.acknowledged_by : ALARM_STATE[a.state];
   return `<div class="row${fresh ? " un" : ""}" style="${alarmColours(p)}">${mark(p, MARK[a.state], fresh ? 30 : 22)}
-<a class="a el" href="${esc(address("alarms", { alarm: a.id }))}" title="${esc(place(a, county))}">${esc(place(a, county))}</a><div class="c" data-age="${esc(a.raised_at)}">${age(county.now() - seconds(a.raised_at))}</div>
-<div class="b el" title="${esc(headline(a, county))}">${esc(headline(a, county))}</div><div class="c">${fresh || a.state === "returned" ? `${a.state === "returned" ? `<span class="st">${esc(ALARM_STATE.returned)}</span>` : ""}<button class="btn ack" data-ack="${esc(a.id)}">${L("确认", "Ack")}</button>` : `<span class="el">${esc(who)}</span>`}</div></div>`;
+<a class="a el" href="${esc(address("alarms", { alarm: a.id }))}" title="${esc(place(a, county))}">${esc(place(a, county))}</a>
+<div class="c" data-age="${esc(a.raised_at)}">${age(county.now() - seconds(a.raised_at))}</div>
+<div class="b el" title="${esc(headline(a, county))}">${esc(headline(a, county))}</div>
+<div class="c">${fresh || a.state === "returned" ? `${a.state === "returned" ? `<span class="st">${esc(ALARM_STATE.returned)}</span>` : ""}<button class="btn ack" data-ack="${esc(a.id)}">${L("确认", "Ack")}</button>` : `<span class="el">${esc(who)}</span>`}</div></div>`;
 }
 
 function list(county) {
@@ -46,7 +54,8 @@ function list(county) {
   if (!current.length) putHTML(box, `<p class="none">${L("没有报警。", "No alarms.")}${cleared[0] ? L(`上一条 ${hm(cleared[0].cleared_at)} 已解除。`, ` The last one was cleared at ${hm(cleared[0].cleared_at)}.`) : ""}</p>`);
   else if (putHTML(box, current.slice(0, MOST).map((a) => row(a, county)).join(""))) cut(box, current.length);
   const room = phone ? 1e9 : floor() - box.getBoundingClientRect().bottom, past = cleared.slice(0, Math.max(0, Math.min(8, Math.floor((room - 56) / 34))));
-  putHTML($("past"), past.length ? `<h2>${L("已恢复或解除", "Returned or cleared")}<small>${L("近 4 小时", "last 4 h")}</small></h2>${past.map((a) => `<a class="prow" href="${esc(address("alarms", { alarm: a.id }))}">${mark(priority(a), "quiet", 18)}<span>${hm(a.raised_at)}</span><span class="el" title="${esc(headline(a, county))}">${esc(a.subject?.station_id)} ${esc(headline(a, county))}</span><span>${L("持续", "for ")}${age(seconds(a.returned_at ?? a.cleared_at) - seconds(a.raised_at))}</span></a>`).join("")}` : "");
+  putHTML($("past"), past.length ? `<h2>${L("已恢复或解除", "Returned or cleared")}<small>${L("近 4 小时", "last 4 h")}</small></h2>
+    ${past.map((a) => `<a class="prow" href="${esc(address("alarms", { alarm: a.id }))}">${mark(priority(a), "quiet", 18)}<span>${hm(a.raised_at)}</span><span class="el" title="${esc(headline(a, county))}">${esc(a.subject?.station_id)} ${esc(headline(a, county))}</span><span>${L("持续", "for ")}${age(seconds(a.returned_at ?? a.cleared_at) - seconds(a.raised_at))}</span></a>`).join("")}` : "");
 }
 /** Where the list has to end: above the key. */
 const floor = () => document.querySelector(".key").getBoundingClientRect().top - 8;
@@ -80,7 +89,9 @@ function towns(county) {
   const table = $("towns");
   if (table.childElementCount !== 1 || table.dataset.of !== [...by.keys()].join("|")) {
     table.dataset.of = [...by.keys()].join("|");
-    table.innerHTML = `<table><tr><th></th><th>${L("在线", "online")}</th><th>${L("加油中", "fuelling")}</th><th>${L("今日销量", "sold today")} L</th></tr>${[...by.keys()].map((key) => `<tr><td>${esc(key)}</td><td></td><td></td><td></td></tr>`).join("")}</table>`;
+    table.innerHTML = `<table><tr><th></th><th>${L("在线", "online")}</th><th>${L("加油中", "fuelling")}</th>
+      <th>${L("今日销量", "sold today")} L</th></tr>${[...by.keys()].map((key) => `<tr><td>${esc(key)}</td><td></td><td></td><td></td>
+      </tr>`).join("")}</table>`;
   }
   const rows = table.querySelectorAll("tr");
   [...by.values()].forEach((t, i) => {
@@ -99,7 +110,9 @@ function rate(county) {
   for (const at of raised.values()) { const i = Math.floor(at / 3600) - last + HOURS - 1; if (i >= 0 && i < HOURS) counts[i] += 1; }
   const most = Math.max(8, ...counts) * 1.08, step = (w - label) / HOURS, y = (v) => h - 18 - (v / most) * (h - 28), end = HOURS * step;
   const bars = counts.map((v, i) => `<rect x="${(i * step + 1).toFixed(1)}" y="${y(v).toFixed(1)}" width="${(step - 3).toFixed(1)}" height="${(h - 18 - y(v)).toFixed(1)}" fill="${v > RATE_LIMIT ? "var(--pw-ink)" : "var(--pw-run-2)"}"/>`).join("");
-  putHTML(box, `<svg width="${w}" height="${h}" viewBox="0 0 ${w} ${h}" role="img" aria-label="${counts.join(" ")}">${bars}<path class="ax" d="M0 ${h - 17.5}H${end}"/><path class="ax" d="M0 ${y(RATE_LIMIT)}H${end}" stroke-dasharray="4 3"/><text x="${end + 7}" y="${y(RATE_LIMIT) + 4}">${L("上限", "limit")} ${RATE_LIMIT}</text><text x="0" y="${h - 2}">${hm((last - HOURS + 1) * 3600)}</text><text x="${(HOURS - 0.5) * step}" y="${h - 2}" text-anchor="middle">${hm(last * 3600)}</text></svg>`);
+  putHTML(box, `<svg width="${w}" height="${h}" viewBox="0 0 ${w} ${h}" role="img" aria-label="${counts.join(" ")}">${bars}<path class="ax" d="M0 ${h - 17.5}H${end}"/>
+    <path class="ax" d="M0 ${y(RATE_LIMIT)}H${end}" stroke-dasharray="4 3"/>
+    <text x="${end + 7}" y="${y(RATE_LIMIT) + 4}">${L("上限", "limit")} ${RATE_LIMIT}</text><text x="0" y="${h - 2}">${hm((last - HOURS + 1) * 3600)}</text><text x="${(HOURS - 0.5) * step}" y="${h - 2}" text-anchor="middle">${hm(last * 3600)}</text></svg>`);
 }
 
 function frame(county) {
