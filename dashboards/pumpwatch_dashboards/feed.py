@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
 
@@ -86,6 +87,7 @@ class LiveFeed:
         """The newest layout, parsed; empty before the first."""
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._clock = clock
+        self._name = secrets.token_hex(4)
         self._newest: dict[Kind, str | bytes] = {}
         self._outlets: set[Outlet] = set()
         self._connected: bool | None = None
@@ -158,6 +160,7 @@ class LiveFeed:
             outlet.offer(Kind.FEED, self._state())
 
     def _state(self) -> str:
-        """Whether the feed is connected and for how long, as the browsers read it."""
+        """Whether the feed is connected, for how long, and which process says so (a page of another one reloads)."""
         age = self._clock.monotonic() - self._since
-        return json.dumps({"type": Kind.FEED, "connected": bool(self._connected), "for_s": round(age, 1)})
+        facts = {"type": Kind.FEED, "connected": bool(self._connected), "for_s": round(age, 1), "server": self._name}
+        return json.dumps(facts)

@@ -21,7 +21,9 @@ class Doors:
     def __init__(self, host: str, port: int, origins: Iterable[str] = ()) -> None:
         """``origins`` are further ``host:port`` names, for a server behind a proxy or bound to all addresses."""
         name = f"[{host}]" if ":" in host else host
-        self.hosts = frozenset({f"{h}:{port}" for h in (*_LOOPBACK, name)} | {o.lower() for o in origins})
+        names = (*_LOOPBACK, name)
+        plain = names if port == 80 else ()  # browsers leave the usual port out
+        self.hosts = frozenset({f"{h}:{port}" for h in names}.union(plain, (o.lower() for o in origins)))
 
     def knows_host(self, request: HTTPServerRequest) -> bool:
         """Whether the request names this server: a strange Host header is DNS rebinding."""

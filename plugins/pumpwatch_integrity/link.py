@@ -31,7 +31,7 @@ _NAMED = 3
 class LinkSettings(PluginSettings):
     """Keys of ``[rules.link_lost]``."""
 
-    grace_s: float = Field(3.0, ge=0.0, description="A link must be down for longer than this, seconds.")
+    grace_s: float = Field(5.0, ge=0.0, description="A link must be down for longer than this, seconds.")
     utc_offset_h: float = Field(8.0, ge=-12.0, le=14.0, description="Local time of the stations, hours from UTC.")
 
 

@@ -208,7 +208,7 @@ def test_wall_paints_soon(dashboards: str, browsing: Any, faults: Any) -> None:
 
     def look(browser: Any) -> float:
         times = []
-        for _ in range(3):
+        for _ in range(2):
             context = browser.new_context(viewport={"width": 1920, "height": 1080})
             page = context.new_page()
             page.add_init_script(PAINTED)

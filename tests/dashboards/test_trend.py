@@ -93,7 +93,7 @@ def test_charts_name_nozzles_tanks_and_local_times() -> None:
     bars = flow.renderers[0].data_source.data
     assert [(bars["left"][0], bars["right"][0], bars["top"][0])] == [(310.0, 400.0, pytest.approx(0.425))]
     level = hv.render(level_chart(trends, Tone.LIGHT, UTC))
-    assert "1·92#" in level.renderers[-1].data_source.data["text"]
+    assert ["1·92#"] in [list(column) for column in level.renderers[-1].data_source.data.values()]
 
 
 class Told(Api):

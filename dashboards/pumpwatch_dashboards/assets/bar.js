@@ -1,5 +1,5 @@
 /* The top bar, the same on every page, and the frame of every page: connect, build on a layout, paint on news, tick each second. */
-import { ALARM_STATE, L, ZH, age, day, esc, hms, n0, unit } from "./words.js";
+import { ALARM_STATE, L, ZH, age, day, esc, hms, n0, say, unit } from "./words.js";
 import { MARK, mark, priority } from "./marks.js";
 import { County, headline, name } from "./county.js";
 import { listen } from "./feed.js";
@@ -22,10 +22,12 @@ function same(change) {
 const choice = (key, value, word, on) => `<a class="${on ? "on" : ""}" href="${same({ [key]: value })}"${on ? ' aria-current="true"' : ""}>${word}</a>`;
 const live = (id) => `<span id="${id}">—</span>`;
 
+const link = (key, word, on) => `<a class="${on ? "on" : ""}" href="${esc(address(key))}"${on ? ' aria-current="page"' : ""}>${word}</a>`;
+
 export function topbar(page) {
   const dark = root.dataset.theme === "dark";
   return `<header class="top"><div class="brand">pumpwatch<span class="sub" id="who"></span></div>
-<nav>${PAGES.map(([key, , word]) => `<a class="${key === page ? "on" : ""}" href="${esc(address(key))}"${key === page ? ' aria-current="page"' : ""}>${word}</a>`).join("")}</nav>
+<nav>${PAGES.map(([key, , word]) => link(key, word, key === page)).join("")}</nav>
 <div class="gap"></div><div class="lost" id="lost" role="status" hidden></div><div class="prio" id="prio"></div>
 <div class="kpis"><div class="kpi"><b data-live>${live("k-on")}<span class="u" id="k-all"></span></b><span>${L("油站在线", "stations online")}</span></div>
 <div class="kpi"><b data-live>${live("k-fuel")}<span class="u" id="k-nz"></span></b><span>${L("加油中", "fuelling")}</span></div>
@@ -61,7 +63,9 @@ function paintClock(county, feed) {
   const badge = $("lost");
   badge.hidden = !lost;
   if (lost) put(badge, L(`断线 ${age(silence)}`, `link lost ${age(silence)}`));
-  badge.title = feed && !feed.connected ? L("监控服务没有应答，正在重连", "the server does not answer; trying again") : L("与看板服务的连接断开，正在重连", "the connection to the dashboards is broken; trying again");
+  badge.title = feed && !feed.connected
+    ? L("监控服务没有应答，正在重连", "the server does not answer; trying again")
+    : L("与看板服务的连接断开，正在重连", "the connection to the dashboards is broken; trying again");
 }
 function paintMarks(county) {
   const current = county.current();
@@ -82,9 +86,9 @@ export function run(page, { build, frame = () => {}, alarms = () => {}, tick = (
   listen({
     layout(message) {
       county.setLayout(message);
-      const server = county.server, demo = say2(server.subtitle);
+      const server = county.server, what = L("油站计量监管", "fuel metering supervision"), where = ZH ? server.name : server.name_en || server.name;
       if (!$("news")) app.innerHTML = topbar(page);
-      put($("who"), [L("油站计量监管", "fuel metering supervision"), ZH ? server.name : server.name_en || server.name, demo].filter(Boolean).join(" · "));
+      put($("who"), [what, where, say(server.subtitle)].filter(Boolean).join(" · "));
       put($("k-all"), `/ ${county.stations.length}`);
       put($("k-nz"), `/ ${county.nozzles} ${L("枪", "nozzles")}`);
       rebuild();
@@ -99,12 +103,17 @@ export function run(page, { build, frame = () => {}, alarms = () => {}, tick = (
       told = new Set(fresh.map((a) => a.id));
     },
     frame(buffer) {
+      const first = !county.frame;
       if (!county.setFrame(buffer) || !built) return;
+      if (first) alarms(county); // their ages are known only now
       paintBar(county);
       paintClock(county, feed);
       frame(county);
     },
-    state(message) { feed = message; },
+    state(message) {
+      if (feed?.server && feed.server !== message.server && !document.querySelector("form")) location.reload(); // the dashboards started anew
+      feed = message;
+    },
   });
   setInterval(() => { if (built) { paintClock(county, feed); tick(county); } }, 1000);
   let size = [innerWidth, innerHeight];
@@ -117,5 +126,4 @@ export function run(page, { build, frame = () => {}, alarms = () => {}, tick = (
   });
   return county;
 }
-const say2 = (text) => (text && typeof text === "object" ? (ZH ? text.zh : text.en) : text) || "";
 const place = (a, county) => { const s = county.byId.get(a.subject?.station_id); return s ? name(s) : ""; };

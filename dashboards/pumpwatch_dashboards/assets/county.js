@@ -59,8 +59,8 @@ export class County {
       RANK[a.state] - RANK[b.state] || (priority(a) || 9) - (priority(b) || 9) || seconds(b.raised_at) - seconds(a.raised_at));
   }
 
-  /** Seconds since 1970 by the server's clock. */
-  now() { return this.frame ? this.frame.at + (performance.now() - this.arrived) / 1000 : Date.now() / 1000; }
+  /** Seconds since 1970 by the server's clock, never the browser's; NaN before the first frame. */
+  now() { return this.frame ? this.frame.at + (performance.now() - this.arrived) / 1000 : NaN; }
   /** Seconds without a frame. */
   silence() { return (performance.now() - (this.frame ? this.arrived : this.started)) / 1000; }
 

@@ -34,7 +34,11 @@ export class Forecourt {
     for (const d of detail.dispensers ?? []) {
       const device = (detail.devices ?? []).find((x) => x.dispenser_id === d.dispenser_id), head = this.heads.get(d.dispenser_id);
       if (!head) continue;
-      const seen = d.observed ?? {}, known = [[d.brand, d.model].filter(Boolean).join(" "), seen.mainboard_serial && `${L("主板", "board")} ${short(seen.mainboard_serial)}`, seen.firmware_digest && `${L("程序摘要", "digest")} ${short(seen.firmware_digest)}`];
+      const seen = d.observed ?? {}, known = [
+        [d.brand, d.model].filter(Boolean).join(" "),
+        seen.mainboard_serial && `${L("主板", "board")} ${short(seen.mainboard_serial)}`,
+        seen.firmware_digest && `${L("程序摘要", "digest")} ${short(seen.firmware_digest)}`,
+      ];
       const down = device && device.connected === false ? `<span class="tag">${L("断", "off")}</span> ${esc(device.reason ?? "")}` : "";
       head.innerHTML = down || known.filter(Boolean).map(esc).join(" · ");
       head.title = device?.reason ?? "";
@@ -76,7 +80,9 @@ export class Forecourt {
 
   html(n, state, a) {
     const live = state === FUELLING || state === STOPPED, last = this.last.get(n.nozzle_id);
-    const value = live ? `<span data-live><span data-l></span>${unit("L")}</span>` : state === OFFLINE ? "—" : last ? `<span class="past">${L("上笔", "last")} ${hm(last.end)} · ${n2(last.volume_l)} L</span>` : "";
+    let value = last ? `<span class="past">${L("上笔", "last")} ${hm(last.end)} · ${n2(last.volume_l)} L</span>` : "";
+    if (live) value = `<span data-live><span data-l></span>${unit("L")}</span>`;
+    if (state === OFFLINE) value = "—";
     const tag = state === STALE ? `<span class="tag">${L("旧", "old")}</span>` : "";
     return `<div class="t"><b>${esc(n.number)}</b><span>${esc(grade(n.grade))}</span></div><div class="v">${value}${tag}</div>
       <div class="w"><span>${NOZZLE_STATE[state]?.[1] ?? ""}${state === FUELLING ? ' <span data-f></span>' : ""}</span>${live ? "<span data-a></span>" : ""}</div>

@@ -25,7 +25,10 @@ function lattice(stations) {
     towns.get(key).stations.push(s);
   }
   const all = [...towns.values()];
-  const mean = (list, of) => { const known = list.map(of).filter(Number.isFinite); return known.length ? known.reduce((a, b) => a + b, 0) / known.length : 0; };
+  const mean = (list, of) => {
+    const known = list.map(of).filter(Number.isFinite);
+    return known.length ? known.reduce((a, b) => a + b, 0) / known.length : 0;
+  };
   for (const t of all) { t.lat = mean(t.stations, (s) => s.latitude ?? NaN); t.lon = mean(t.stations, (s) => s.longitude ?? NaN); }
   all.sort((a, b) => b.lat - a.lat);
   const rows = Math.max(1, Math.round(Math.sqrt(all.length))), out = [];
@@ -40,11 +43,16 @@ function lattice(stations) {
 /** Where everything stands in a 900 × 900 field; made once a layout. */
 export function plan(stations) {
   const rows = lattice(stations), r = dice(7), edge = 16, span = W - 2 * edge, H = span / Math.max(1, rows.length);
-  const across = Array.from({ length: rows.length + 1 }, (_, j) => { const w = wave(r, Math.min(15, H / 12), span); return (x) => edge + j * H + w(x) * (j % rows.length ? 1 : 0.4); });
+  /* borders between `count` fields of this size: where each lies at a place along it; the outermost are calmer */
+  const borders = (count, size) => Array.from({ length: count + 1 }, (_, k) => {
+    const w = wave(r, Math.min(15, size / 12), span);
+    return (t) => edge + k * size + w(t) * (k % count ? 1 : 0.4);
+  });
+  const across = borders(rows.length, H);
   const outlines = [], towns = [], spots = new Map();
   rows.forEach((row, j) => {
     const width = span / Math.max(1, row.length);
-    const down = Array.from({ length: row.length + 1 }, (_, i) => { const w = wave(r, Math.min(15, width / 12), span); return (y) => edge + i * width + w(y) * (i % row.length ? 1 : 0.4); });
+    const down = borders(row.length, width);
     row.forEach((t, i) => {
       const [x0, x1, y0, y1] = [edge + i * width, edge + (i + 1) * width, edge + j * H, edge + (j + 1) * H], points = [], n = 12;
       const corner = (side, line) => { const x = down[side](line === j ? y0 : y1); return [x, across[line](x)]; };
@@ -64,7 +72,8 @@ export function plan(stations) {
 /** The stations of a town inside its field, as they lie to one another, pushed apart until none hides another. */
 function spread(t, x0, y0, w, h) {
   const at = new Map(), far = (of) => Math.max(1e-9, ...t.stations.map((s) => Math.abs(of(s))).filter(Number.isFinite));
-  const east = (s) => (s.longitude ?? NaN) - t.lon, north = (s) => (s.latitude ?? NaN) - t.lat, fx = far(east), fy = far(north), one = t.stations.length === 1;
+  const east = (s) => (s.longitude ?? NaN) - t.lon, north = (s) => (s.latitude ?? NaN) - t.lat;
+  const fx = far(east), fy = far(north), one = t.stations.length === 1;
   t.stations.forEach((s, i) => {
     const known = Number.isFinite(east(s)) && Number.isFinite(north(s)), turn = i * 2.4, out = 0.9 * Math.sqrt((i + 0.5) / t.stations.length);
     const [u, v] = one ? [0, 0] : known ? [east(s) / fx, -north(s) / fy] : [out * Math.cos(turn), out * Math.sin(turn)];
@@ -76,48 +85,58 @@ function spread(t, x0, y0, w, h) {
       const [a, b] = [list[i], list[k]], dx = b[0] - a[0] || 0.1 * (k - i), dy = b[1] - a[1], d = Math.hypot(dx, dy);
       if (d < least) { const push = (least - d) / 2 / d; a[0] -= dx * push; a[1] -= dy * push; b[0] += dx * push; b[1] += dy * push; }
     }
-    for (const p of list) { p[0] = Math.max(x0 + 0.1 * w, Math.min(x0 + 0.9 * w, p[0])); p[1] = Math.max(y0 + 0.06 * h, Math.min(y0 + 0.94 * h, p[1])); }
+    for (const p of list) {
+      p[0] = Math.max(x0 + 0.1 * w, Math.min(x0 + 0.9 * w, p[0]));
+      p[1] = Math.max(y0 + 0.06 * h, Math.min(y0 + 0.94 * h, p[1]));
+    }
   }
   return at;
 }
 
 const wide = (text, f) => [...text].reduce((sum, c) => sum + (c > "ÿ" ? 1 : 0.62), 0) * f;
 
+/** A station without an alarm: a dot; a clock when its data are old, a broken ring when it is silent, a thin ring before the first frame. */
+function spot(x, y, quality, k) {
+  const ring = (r, fill, stroke, width, more = "") => `<circle cx="${x}" cy="${y}" r="${r * k}" fill="${fill}" stroke="${stroke}" stroke-width="${width * k}"${more}/>`;
+  if (quality === null) return ring(3.6, "none", "var(--pw-line)", 1.2);
+  if (quality === GOOD) return `<circle cx="${x}" cy="${y}" r="${3.6 * k}" fill="var(--pw-run-2)"/>`;
+  if (quality === OFFLINE) return ring(5.4, "var(--pw-raised)", "var(--pw-ink)", 1.2, ` stroke-dasharray="${2.4 * k} ${1.8 * k}"`);
+  const hands = `M${x} ${y - 3 * k}V${y}H${x + 2.4 * k}`;
+  return `${ring(5.4, "var(--pw-raised)", "var(--pw-ink)", 1.2)}<path d="${hands}" stroke="var(--pw-ink)" stroke-width="${1.1 * k}" fill="none"/>`;
+}
+
 /** The map as SVG for a box `px` wide; the worst unacknowledged alarm carries its station's name, the others their ids where there is room. */
 export function draw({ outlines, towns, spots }, county, px) {
-  const u = W / px, far = px > 500, worst = county.stations.map((s) => [s, county.worst(s)]).filter(([, a]) => a);
+  const u = W / px, far = px > 500, k = (far ? 1.35 : 1) * u, small = (far ? 15 : 13) * u, taken = [];
+  const halo = (width) => `paint-order:stroke;stroke:var(--pw-raised);stroke-width:${width * u}px`;
   let g = outlines.map((d) => `<path d="${d}" fill="var(--pw-raised)" stroke="var(--pw-edge)" stroke-width="${0.9 * u}"/>`).join("");
-  const small = far ? 15 : 13;
-  for (const t of towns) if (wide(t.label, small * u) < t.width) g += `<text x="${t.x}" y="${t.y}" text-anchor="middle" style="font-size:${small * u}px;fill:var(--pw-ink-3);paint-order:stroke;stroke:var(--pw-raised);stroke-width:${4 * u}px">${esc(t.label)}</text>`;
-  const taken = towns.map((t) => { const w = wide(t.label, small * u); return [t.x - w / 2, t.y - small * u, w, small * u * 1.3]; });
-  const k = (far ? 1.35 : 1) * u;
-  for (const s of county.stations) {
-    const [x, y] = spots.get(s.id), q = county.frame ? county.frame.quality[s.index] : OFFLINE;
-    if (!county.frame) g += `<circle cx="${x}" cy="${y}" r="${3.6 * k}" fill="none" stroke="var(--pw-line)" stroke-width="${1.2 * k}"/>`;
-    else if (q === OFFLINE) g += `<circle cx="${x}" cy="${y}" r="${5.4 * k}" fill="var(--pw-raised)" stroke="var(--pw-ink)" stroke-width="${1.2 * k}" stroke-dasharray="${2.4 * k} ${1.8 * k}"/>`;
-    else if (q !== GOOD) g += `<circle cx="${x}" cy="${y}" r="${5.4 * k}" fill="var(--pw-raised)" stroke="var(--pw-ink)" stroke-width="${1.2 * k}"/>
-      <path d="M${x} ${y - 3 * k}V${y}H${x + 2.4 * k}" stroke="var(--pw-ink)" stroke-width="${1.1 * k}" fill="none"/>`;
-    else g += `<circle cx="${x}" cy="${y}" r="${3.6 * k}" fill="var(--pw-run-2)"/>`;
+  for (const t of towns) {
+    const w = wide(t.label, small);
+    if (w > t.width) continue;
+    taken.push([t.x - w / 2, t.y - small, w, small * 1.3]);
+    g += `<text x="${t.x}" y="${t.y}" text-anchor="middle" style="font-size:${small}px;fill:var(--pw-ink-3);${halo(4)}">${esc(t.label)}</text>`;
   }
+  for (const s of county.stations) g += spot(...spots.get(s.id), county.frame ? county.frame.quality[s.index] : null, k);
+
+  const worst = county.stations.map((s) => [s, county.worst(s)]).filter(([, a]) => a);
+  const first = worst.filter(([, a]) => a.state === "active").sort((p, q) => county.alarms.indexOf(p[1]) - county.alarms.indexOf(q[1]))[0];
   const sizeOf = (a) => (a.state === "active" ? 28 : 18) * k;
   for (const [s, a] of worst) { const [x, y] = spots.get(s.id), m = sizeOf(a); taken.push([x - m / 2, y - m / 2, m, m]); }
-  const free = (box) => box[0] > 4 && box[0] + box[2] < W - 4 && box[1] > 4 && box[1] + box[3] < W - 4 && !taken.some((o) => box[0] < o[0] + o[2] && o[0] < box[0] + box[2] && box[1] < o[1] + o[3] && o[1] < box[1] + box[3]);
-  const put = (x, y, m, w, h) => [[x + m / 2 + 3 * u, y - h / 2, w, h], [x - m / 2 - 3 * u - w, y - h / 2, w, h], [x - w / 2, y - m / 2 - 3 * u - h, w, h], [x - w / 2, y + m / 2 + 3 * u, w, h]].find(free);
+  const meets = (a, b) => a[0] < b[0] + b[2] && b[0] < a[0] + a[2] && a[1] < b[1] + b[3] && b[1] < a[1] + a[3];
+  const free = (b) => b[0] > 4 && b[0] + b[2] < W - 4 && b[1] > 4 && b[1] + b[3] < W - 4 && !taken.some((o) => meets(b, o));
   let top = "";
-  const first = worst.filter(([, a]) => a.state === "active").sort((p, q) => county.alarms.indexOf(p[1]) - county.alarms.indexOf(q[1]))[0];
   for (const [s, a] of [...worst].sort((p) => (p === first ? -1 : 1))) {
-    const [x, y] = spots.get(s.id), p = priority(a), m = sizeOf(a), mine = first && s === first[0];
-    const f = (mine ? (far ? 25 : 15) : small) * u, text = mine ? name(s) : s.id, h = f * 1.5, box = put(x, y, m, wide(text, f) + (mine ? 10 * u : 0), h);
+    const [x, y] = spots.get(s.id), p = priority(a), m = sizeOf(a), mine = Boolean(first) && s === first[0], gap = m / 2 + 3 * u;
+    const label = mine ? name(s) : s.id, f = mine ? (far ? 25 : 15) * u : small, h = f * 1.5, w = wide(label, f) + (mine ? 10 * u : 0);
+    const at = [[x + gap, y - h / 2], [x - gap - w, y - h / 2], [x - w / 2, y - gap - h], [x - w / 2, y + gap]].map(([bx, by]) => [bx, by, w, h]).find(free);
     const svg = `<svg x="${x - m / 2}" y="${y - m / 2}" width="${m}" height="${m}" viewBox="0 0 24 24" overflow="visible">${bare(mark(p, MARK[a.state], 24))}</svg>`;
-    let label = "";
-    if (box) {
-      taken.push(box);
-      label = mine
-        ? `<rect x="${box[0]}" y="${box[1]}" width="${box[2]}" height="${h}" fill="var(--pw-p${p})" stroke="var(--pw-mark-edge)"/>
-          <text x="${box[0] + box[2] / 2}" y="${box[1] + f * 1.08}" text-anchor="middle" style="font-size:${f}px;font-weight:700;fill:var(--pw-on-p${p})">${esc(text)}</text>`
-        : `<text x="${box[0]}" y="${box[1] + f * 1.1}" style="font-size:${f}px;fill:var(--pw-ink);paint-order:stroke;stroke:var(--pw-raised);stroke-width:${3 * u}px">${esc(text)}</text>`;
-    }
-    top = mine ? top + svg + label : svg + label + top;
+    const said = at ? (mine ? plate(at, label, f, p) : `<text x="${at[0]}" y="${at[1] + f * 1.1}" style="font-size:${f}px;fill:var(--pw-ink);${halo(3)}">${esc(label)}</text>`) : "";
+    if (at) taken.push(at);
+    top = mine ? top + svg + said : svg + said + top;
   }
   return `<svg viewBox="0 0 ${W} ${W}" role="img" aria-label="${esc(worst.map(([s]) => name(s)).join(", "))}">${g}${top}</svg>`;
+}
+function plate([x, y, w, h], label, f, p) {
+  const style = `font-size:${f}px;font-weight:700;fill:var(--pw-on-p${p})`;
+  return `<rect x="${x}" y="${y}" width="${w}" height="${h}" fill="var(--pw-p${p})" stroke="var(--pw-mark-edge)"/><text x="${x + w / 2}" y="${y + f * 1.08}" text-anchor="middle" style="${style}">${esc(label)}</text>`;
 }

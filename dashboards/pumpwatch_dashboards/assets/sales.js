@@ -11,8 +11,9 @@ export const outside = (s) => num(s.encoder_l) > 0 && differ(s.volume_l, s.encod
 
 function result(s) {
   const d = s.volume_l, e = num(s.encoder_l), x = num(s.tax_l);
-  if (e > 0 && differ(d, e)) return d > e ? L(`编码器少 ${n2(d - e)} L`, `encoder ${n2(d - e)} L less`) : L(`编码器多 ${n2(e - d)} L`, `encoder ${n2(e - d)} L more`);
-  if (x > 0 && differ(d, x)) return d > x ? L(`税控少 ${n2(d - x)} L`, `tax ${n2(d - x)} L less`) : L(`税控多 ${n2(x - d)} L`, `tax ${n2(x - d)} L more`);
+  const said = (zh, en, other) => L(`${zh}${d > other ? "少" : "多"} ${n2(Math.abs(d - other))} L`, `${en} ${n2(Math.abs(d - other))} L ${d > other ? "less" : "more"}`);
+  if (e > 0 && differ(d, e)) return said("编码器", "encoder", e);
+  if (x > 0 && differ(d, x)) return said("税控", "tax", x);
   if (!(e > 0) && !(x > 0)) return L("无可比对", "nothing to compare");
   if (!(x > 0)) return L("税控未上传", "tax record missing");
   if (!(e > 0)) return L("编码器未上传", "encoder missing");
@@ -39,43 +40,60 @@ export function table(list, { now, alarmOf, withNozzle = true }) {
     <tbody>${rows}</tbody></table>`;
 }
 
+/* scales widen by steps, never to the data: or 0.02 % would look like a disaster */
+const SCALE = [1, 3, 5, 10, 25, 100];
+const widen = (values, least) => SCALE.find((s) => s >= least && values.every((v) => v <= s)) ?? SCALE.at(-1);
+const text = (x, y, said, { end = "", bold = false } = {}) =>
+  `<text${bold ? ' class="b"' : ""} x="${x}" y="${y}"${end ? ` text-anchor="${end}"` : ""}>${said}</text>`;
+const box = (x0, y0, x1, y1, fill) => `<rect x="${x0}" y="${y0}" width="${x1 - x0}" height="${y1 - y0}" fill="${fill}"/>`;
+const signedTick = (v, unit = "") => (v ? `${v > 0 ? "+" : "−"}${Math.abs(v)}${unit}` : "0");
+
 /** Each nozzle's pooled error with its 95 % interval against the tolerance band, nozzles in their order; `w` × at most `h` pixels. */
 export function errors(nozzles, known, { alarmOf, w, h }) {
-  const by = new Map(known.map((k) => [k.nozzle_id, k])), x0 = 58, x1 = w - 78, top = 40;
-  const found = known.filter((k) => k.error !== null), reach = (v, steps) => steps.find((s) => Math.abs(v) <= s) ?? steps.at(-1);
-  const hi = reach(Math.max(3, ...found.map((k) => k.high)), [3, 5, 10, 25, 100]), lo = -reach(Math.min(-1, ...found.map((k) => k.low)), [1, 3, 5, 10, 25, 100]);
-  const step = [1, 2, 5, 10, 25, 50].find((s) => (hi - lo) / s <= 5), rh = Math.max(18, Math.min(40, (h - top - 40) / nozzles.length)), H = top + rh * nozzles.length + 40;
-  const X = (v) => x0 + ((Math.max(lo, Math.min(hi, v)) - lo) / (hi - lo)) * (x1 - x0), foot = top + rh * nozzles.length;
-  let g = `<rect x="${X(-TOLERANCE)}" y="${top - 2}" width="${X(TOLERANCE) - X(-TOLERANCE)}" height="${foot - top + 4}" fill="var(--pw-band)"/>`;
-  for (let v = Math.ceil(lo / step) * step; v <= hi; v += step) g += `<path class="${v ? "ln" : "ax"}" d="M${X(v)} ${top - 2}V${foot + 2}"/>
-    <text x="${X(v)}" y="${foot + 17}" text-anchor="middle">${v ? (v > 0 ? "+" : "−") + Math.abs(v) : "0"}</text>`;
-  g += `<text x="${X(0)}" y="12" text-anchor="middle">${L("允差", "tolerance")}</text><text x="${X(0)}" y="28" text-anchor="middle">±0.30%</text><text x="${x0}" y="${H - 5}">${L("← 多付", "← gives more")}</text><text x="${x1}" y="${H - 5}" text-anchor="end">${L("少付（消费者吃亏）→", "customer short →")}</text><text x="${x0 - 14}" y="28" text-anchor="end">${L("枪", "nozzle")}</text><text x="${w - 2}" y="28" text-anchor="end">${L("误差", "error")}</text>`;
+  const by = new Map(known.map((k) => [k.nozzle_id, k])), found = known.filter((k) => k.error !== null);
+  const hi = widen(found.map((k) => k.high), 3), lo = -widen(found.map((k) => -k.low), 1), step = [1, 2, 5, 10, 25, 50].find((s) => (hi - lo) / s <= 5);
+  const x0 = 58, x1 = w - 78, top = 40, rh = Math.max(18, Math.min(40, (h - top - 40) / nozzles.length)), foot = top + rh * nozzles.length, H = foot + 40;
+  const X = (v) => x0 + ((Math.max(lo, Math.min(hi, v)) - lo) / (hi - lo)) * (x1 - x0), band = [X(-TOLERANCE), X(TOLERANCE)], name = x0 - 14, figure = w - 2;
+  let g = box(band[0], top - 2, band[1], foot + 2, "var(--pw-band)");
+  for (let v = Math.ceil(lo / step) * step; v <= hi; v += step) {
+    g += `<path class="${v ? "ln" : "ax"}" d="M${X(v)} ${top - 2}V${foot + 2}"/>${text(X(v), foot + 17, signedTick(v), { end: "middle" })}`;
+  }
+  g += text(X(0), 12, L("允差", "tolerance"), { end: "middle" }) + text(X(0), 28, "±0.30%", { end: "middle" });
+  g += text(x0, H - 5, L("← 多付", "← gives more")) + text(x1, H - 5, L("少付（消费者吃亏）→", "customer short →"), { end: "end" });
+  g += text(name, 28, L("枪", "nozzle"), { end: "end" }) + text(figure, 28, L("误差", "error"), { end: "end" });
   nozzles.forEach((n, i) => {
     const y = top + i * rh + rh / 2, k = by.get(n.nozzle_id), e = k?.error ?? null;
     if (e === null) {
-      g += `<text x="${x0 - 14}" y="${y + 4}" text-anchor="end">${esc(n.number)}</text><text x="${X(TOLERANCE) + 8}" y="${y + 4}">${k?.sales ? L(`样本不足（${k.sales}笔，需 5 笔）`, `too few sales (${k.sales} of 5)`) : L("没有可比对的加油", "no sale to compare")}</text><text x="${w - 2}" y="${y + 4}" text-anchor="end">—</text>`;
+      const few = k?.sales ? L(`样本不足（${k.sales}笔，需 5 笔）`, `too few sales (${k.sales} of 5)`) : L("没有可比对的加油", "no sale to compare");
+      g += text(name, y + 4, esc(n.number), { end: "end" }) + text(band[1] + 8, y + 4, few) + text(figure, y + 4, "—", { end: "end" });
       return;
     }
-    const out = k.low > TOLERANCE || k.high < -TOLERANCE, a = out ? alarmOf(n.nozzle_id) : null, colour = out ? "var(--pw-ink)" : "var(--pw-run)", b = out ? "b" : "";
-    if (a) g += `<rect x="0" y="${y - rh / 2 + 1}" width="${w}" height="${rh - 2}" fill="var(--pw-p${priority(a)}-soft)"/>
-      <rect x="${X(-TOLERANCE)}" y="${y - rh / 2 + 1}" width="${X(TOLERANCE) - X(-TOLERANCE)}" height="${rh - 2}" fill="var(--pw-band)"/>`;
-    g += `<text class="${b}" x="${x0 - 14}" y="${y + 4}" text-anchor="end">${esc(n.number)}</text><path d="M${X(k.low)} ${y}H${X(k.high)}M${X(k.low)} ${y - 5}V${y + 5}M${X(k.high)} ${y - 5}V${y + 5}" stroke="${colour}" stroke-width="${out ? 3 : 1.6}"/>`;
-    g += a ? `<svg x="${X(e) - 10}" y="${y - 10}" width="20" height="20" viewBox="0 0 24 24">${bare(mark(priority(a), MARK[a.state], 20, false))}</svg>` : `<circle cx="${X(e)}" cy="${y}" r="${out ? 5 : 4}" fill="${colour}"/>`;
-    g += `<text class="${b}" x="${w - 2}" y="${y + 4}" text-anchor="end">${pct(e)}</text>`;
+    const out = k.low > TOLERANCE || k.high < -TOLERANCE, a = out ? alarmOf(n.nozzle_id) : null, colour = out ? "var(--pw-ink)" : "var(--pw-run)";
+    if (a) g += box(0, y - rh / 2 + 1, w, y + rh / 2 - 1, `var(--pw-p${priority(a)}-soft)`) + box(band[0], y - rh / 2 + 1, band[1], y + rh / 2 - 1, "var(--pw-band)");
+    const ends = [k.low, k.high].map((v) => `M${X(v)} ${y - 5}V${y + 5}`).join("");
+    g += text(name, y + 4, esc(n.number), { end: "end", bold: out }) + text(figure, y + 4, pct(e), { end: "end", bold: out });
+    g += `<path d="M${X(k.low)} ${y}H${X(k.high)}${ends}" stroke="${colour}" stroke-width="${out ? 3 : 1.6}"/>`;
+    g += a
+      ? `<svg x="${X(e) - 10}" y="${y - 10}" width="20" height="20" viewBox="0 0 24 24">${bare(mark(priority(a), MARK[a.state], 20, false))}</svg>`
+      : `<circle cx="${X(e)}" cy="${y}" r="${out ? 5 : 4}" fill="${colour}"/>`;
   });
   return `<svg width="${w}" height="${H}" viewBox="0 0 ${w} ${H}" role="img">${g}</svg>`;
 }
 
 /** Each known sale of a nozzle: its size against its error, with the tolerance band. */
 export function scatter(list, w, h) {
-  const known = list.filter((s) => num(s.encoder_l) > 0), e = known.map(errorOf), x0 = 48, x1 = w - 8, y0 = 12, y1 = h - 40;
-  const hi = [1, 3, 5, 10, 25].find((v) => Math.max(1, ...e) <= v) ?? 100, lo = -([1, 3, 5, 10, 25].find((v) => Math.max(1, ...e.map((v) => -v)) <= v) ?? 100), most = Math.ceil(Math.max(20, ...known.map((s) => s.volume_l)) / 10) * 10;
-  const X = (v) => x0 + (v / most) * (x1 - x0), Y = (v) => y1 - ((v - lo) / (hi - lo)) * (y1 - y0), step = [0.5, 1, 2, 5, 10, 50].find((s) => (hi - lo) / s <= 6);
-  let g = `<rect x="${x0}" y="${Y(TOLERANCE)}" width="${x1 - x0}" height="${Y(-TOLERANCE) - Y(TOLERANCE)}" fill="var(--pw-band)"/>`;
-  for (let v = Math.ceil(lo / step) * step; v <= hi + 1e-9; v += step) g += `<path class="${v ? "ln" : "ax"}" d="M${x0} ${Y(v)}H${x1}"/>
-    <text x="${x0 - 8}" y="${Y(v) + 4}" text-anchor="end">${v ? `${v > 0 ? "+" : "−"}${Math.abs(v)}%` : "0"}</text>`;
-  for (let v = 0; v <= most; v += most > 80 ? 20 : 10) g += `<text x="${X(v)}" y="${y1 + 18}" text-anchor="middle">${v}</text>`;
-  g += `<text x="${x1}" y="${h - 3}" text-anchor="end">${L("显示量 L", "displayed volume, L")}</text><text x="${x1 - 4}" y="${Y(-TOLERANCE) + 15}" text-anchor="end">${L("允差 ±0.30%", "tolerance ±0.30%")}</text>`;
-  known.forEach((s, i) => { g += outside(s) ? `<circle cx="${X(s.volume_l).toFixed(1)}" cy="${Y(e[i]).toFixed(1)}" r="3.4" fill="var(--pw-ink)"/>` : `<circle cx="${X(s.volume_l).toFixed(1)}" cy="${Y(e[i]).toFixed(1)}" r="2.8" fill="none" stroke="var(--pw-run)" stroke-width="1.2"/>`; });
+  const known = list.filter((s) => num(s.encoder_l) > 0), e = known.map(errorOf), hi = widen(e, 1), lo = -widen(e.map((v) => -v), 1);
+  const most = Math.ceil(Math.max(20, ...known.map((s) => s.volume_l)) / 10) * 10, step = [0.5, 1, 2, 5, 10, 50].find((s) => (hi - lo) / s <= 6);
+  const x0 = 48, x1 = w - 8, y0 = 12, y1 = h - 40, X = (v) => x0 + (v / most) * (x1 - x0), Y = (v) => y1 - ((v - lo) / (hi - lo)) * (y1 - y0);
+  let g = box(x0, Y(TOLERANCE), x1, Y(-TOLERANCE), "var(--pw-band)");
+  for (let v = Math.ceil(lo / step) * step; v <= hi + 1e-9; v += step) {
+    g += `<path class="${v ? "ln" : "ax"}" d="M${x0} ${Y(v)}H${x1}"/>${text(x0 - 8, Y(v) + 4, signedTick(v, "%"), { end: "end" })}`;
+  }
+  for (let v = 0; v <= most; v += most > 80 ? 20 : 10) g += text(X(v), y1 + 18, v, { end: "middle" });
+  g += text(x1, h - 3, L("显示量 L", "displayed volume, L"), { end: "end" }) + text(x1 - 4, Y(-TOLERANCE) + 15, L("允差 ±0.30%", "tolerance ±0.30%"), { end: "end" });
+  known.forEach((s, i) => {
+    const look = outside(s) ? 'r="3.4" fill="var(--pw-ink)"' : 'r="2.8" fill="none" stroke="var(--pw-run)" stroke-width="1.2"';
+    g += `<circle cx="${X(s.volume_l).toFixed(1)}" cy="${Y(e[i]).toFixed(1)}" ${look}/>`;
+  });
   return `<svg width="${w}" height="${h}" viewBox="0 0 ${w} ${h}" role="img">${g}</svg>`;
 }

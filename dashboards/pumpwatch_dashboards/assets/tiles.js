@@ -8,6 +8,7 @@ const GAP = 7, HEAD = 26, FOOT = 25, SIDE = 16, FULL = 48;
 /* width of a cell, and of a tile that still shows its name beside cells of that size */
 const CELLS = [[48, 240], [36, 220], [28, 200], [24, 160], [20, 148]], WIDEST = 560, AIR = 44;
 
+const tall = (lines, cell) => HEAD + FOOT + 6 + lines * (Math.ceil(cell * 0.9) + 2);
 /** Columns, tile height and cell size for `n` tiles in a box: the largest cells with which every nozzle shows; null when none fit. */
 export function arrange(n, most, w, h) {
   const rem = parseFloat(getComputedStyle(document.documentElement).fontSize) / 16;
@@ -16,7 +17,7 @@ export function arrange(n, most, w, h) {
     for (let columns = 1; columns <= n; columns++) {
       const rows = Math.ceil(n / columns), tw = Math.min(WIDEST, (w - GAP * (columns - 1)) / columns), room = (h - GAP * (rows - 1)) / rows;
       if (tw < least * rem) break;
-      const across = Math.floor((tw - SIDE + 2) / (cell + 2)), lines = Math.ceil(most / across), need = HEAD + FOOT + 6 + lines * (Math.ceil(cell * 0.9) + 2);
+      const across = Math.floor((tw - SIDE + 2) / (cell + 2)), lines = Math.ceil(most / across), need = tall(lines, cell);
       if (need > room || across < 3) continue;
       const th = Math.min(room, need + AIR), odd = Math.abs(Math.log(tw / th / 1.55)) + (rows * columns - n) / n / 2;
       if (!best || odd < best.odd) best = { odd, columns, width: tw, height: th, cell };
@@ -28,8 +29,9 @@ export function arrange(n, most, w, h) {
 
 /** Too many to fit: rows of this height, and the region scrolls. */
 function scrolling(most, w) {
-  const columns = Math.max(2, Math.floor((w + GAP) / (165 + GAP))), tw = (w - GAP * (columns - 1)) / columns, cell = 20;
-  return { columns, width: tw, height: HEAD + FOOT + 6 + Math.ceil(most / Math.max(1, Math.floor((tw - SIDE + 2) / (cell + 2)))) * 20, cell, scroll: true };
+  const cell = 20, columns = Math.max(2, Math.floor((w + GAP) / (165 + GAP))), width = (w - GAP * (columns - 1)) / columns;
+  const across = Math.max(1, Math.floor((width - SIDE + 2) / (cell + 2)));
+  return { columns, width, height: tall(Math.ceil(most / across), cell), cell, scroll: true };
 }
 
 export class Tiles {
@@ -46,19 +48,22 @@ export class Tiles {
     box.innerHTML = county.stations.map((s) => this.html(s)).join("");
     const cells = box.querySelectorAll(".nz");
     this.tiles = county.stations.map((s, i) => {
-      const e = box.children[i];
-      return { e, station: s, head: e.querySelector(".hd span.m"), foot: e.querySelector(".said"), sold: e.querySelector("[data-day]"), tanks: [...e.querySelectorAll(".tk s")], look: "", said: "", sold_: "" };
+      const e = box.children[i], part = (what) => e.querySelector(what);
+      const parts = { head: part(".hd span.m"), foot: part(".said"), sold: part("[data-day]"), tanks: [...e.querySelectorAll(".tk s")] };
+      return { e, station: s, ...parts, look: "", said: "", sold_: "" };
     });
-    this.cells = county.stations.flatMap((s) => s.nozzles).map((n, i) => ({ e: cells[i], number: n.number, text: this.litres ? cells[i].querySelector("em") : null, state: -1, alarmed: null, litres: "" }));
+    this.cells = [...cells].map((e) => ({ e, text: this.litres ? e.querySelector("em") : null, state: -1, alarmed: null, litres: "" }));
     this.fills = new Array(county.tanks).fill("");
     this.alarmed = new Map();
   }
 
   html(s) {
-    const cells = s.nozzles.map((n) => `<div class="nz off" title="${esc(n.number)}"><i>${esc(n.number)}</i>${this.litres ? "<em></em>" : ""}</div>`).join("");
-    return `<a class="tile" id="tile-${esc(s.id)}" href="${esc(address("station", { id: s.id }))}">
-      <div class="hd"><span class="m"></span><b class="el">${esc(shortName(s))}</b><span class="id">${esc(s.id)}</span></div>
-<div class="ns">${cells}</div><div class="ft"><span class="said el"><span class="nw" data-live><span data-day>—</span>${unit("L")}</span></span><span class="tk" aria-hidden="true">${s.tanks.map(() => "<s></s>").join("")}</span></div></a>`;
+    const cell = (n) => `<div class="nz off" title="${esc(n.number)}"><i>${esc(n.number)}</i>${this.litres ? "<em></em>" : ""}</div>`;
+    const said = `<span class="said el"><span class="nw" data-live><span data-day>—</span>${unit("L")}</span></span>`;
+    const tanks = `<span class="tk" aria-hidden="true">${s.tanks.map(() => "<s></s>").join("")}</span>`;
+    return `<a class="tile" id="tile-${esc(s.id)}" href="${esc(address("station", { id: s.id }))}"><div class="hd">
+      <span class="m"></span><b class="el">${esc(shortName(s))}</b><span class="id">${esc(s.id)}</span></div>
+      <div class="ns">${s.nozzles.map(cell).join("")}</div><div class="ft">${said}${tanks}</div></a>`;
   }
 
   /** Alarms changed: which station and which nozzle carry one. */
@@ -83,7 +88,7 @@ export class Tiles {
 
   tile(t, f, county) {
     const s = t.station, q = f.quality[s.index], a = this.worst.get(s.id), fresh = a?.state === "active";
-    const late = q === OFFLINE ? L(`离线 ${age(f.age[s.index])}`, `offline ${age(f.age[s.index])}`) : q === STALE ? L(`数据陈旧 ${age(f.age[s.index])}`, `stale ${age(f.age[s.index])}`) : "";
+    const since = age(f.age[s.index]), late = { [OFFLINE]: L(`离线 ${since}`, `offline ${since}`), [STALE]: L(`数据陈旧 ${since}`, `stale ${since}`) }[q] ?? "";
     const said = fresh ? headline(a, county) : late || (a ? headline(a, county) : "");
     const look = `tile${said ? " worded" : ""}${q === OFFLINE ? " off" : q === STALE ? " stale" : ""}${fresh ? " un" : a ? " ak" : ""}`;
     if (t.look !== look + (a?.id ?? "")) {
@@ -137,5 +142,6 @@ export function fitting(text, element) {
   if (fits(text)) return text;
   const words = text.replace("号加油机", "号机").replace("Dispenser", "Disp.").split(" ");
   while (words.length > least && !fits(words.join(" "))) words.pop();
+  if (words.length > 1 && /^[a-z]{1,2}$/.test(words.at(-1))) words.pop(); // "changed, no" says less than "changed"
   return words.join(" ").replace(/[,，;；:：·]$/, "");
 }

@@ -73,16 +73,17 @@ export const department = (d) => DEPARTMENTS[d] ?? d ?? "";
 const CAUSES = {
   short_delivery: L("少付", "short delivery"), selective_short_delivery: L("选择性少付", "selective short delivery"), out_of_tolerance: L("超差", "out of tolerance"),
   identity_change: L("身份不符", "identity change"), offline_sale: L("无记录出油", "sale off the record"), totalizer_rollback: L("泵码倒退", "totalizer rollback"),
-  sequence_gap: L("序号缺失", "sequence gap"), tax_memory_gap: L("税控缺记录", "tax memory gap"), collector_outage: L("断线", "link lost"), clock_fault: L("时钟故障", "clock fault"),
-  frozen_data: L("数据冻结", "frozen data"), replayed_data: L("数据重放", "replayed data"), edited_record: L("记录被改", "edited record"), leak: L("疑似泄漏", "suspected leak"),
-  theft: L("失油", "fuel missing"), water: L("水高", "water"), chart_error: L("容积表误差", "strapping table error"), delivery_short: L("卸油短量", "delivery short"),
-  unrecorded_delivery: L("未记卸油", "unrecorded delivery"), under_declared_sales: L("少申报", "under-declared"), certificate_expired: L("证书到期", "certificate expired"), licence_expired: L("资格到期", "licence expired"),
+  sequence_gap: L("序号缺失", "sequence gap"), tax_memory_gap: L("税控缺记录", "tax memory gap"), collector_outage: L("断线", "link lost"),
+  clock_fault: L("时钟故障", "clock fault"), frozen_data: L("数据冻结", "frozen data"), replayed_data: L("数据重放", "replayed data"),
+  edited_record: L("记录被改", "edited record"), leak: L("疑似泄漏", "suspected leak"), theft: L("失油", "fuel missing"),
+  water: L("水高", "water"), chart_error: L("容积表误差", "strapping table error"), delivery_short: L("卸油短量", "delivery short"),
+  unrecorded_delivery: L("未记卸油", "unrecorded delivery"), under_declared_sales: L("少申报", "under-declared"), certificate_expired: L("证书到期", "certificate expired"),
+  licence_expired: L("资格到期", "licence expired"),
 };
 export const causeWord = (cause) => CAUSES[cause] ?? cause ?? "";
 const ACTS = {
-  raise: L("报警发生", "Alarm raised"), raised: L("报警发生", "Alarm raised"), acknowledge: L("确认", "Acknowledged"), acknowledged: L("确认", "Acknowledged"),
-  return: L("恢复正常", "Returned to normal"), returned: L("恢复正常", "Returned to normal"), clear: L("解除", "Cleared"), cleared: L("解除", "Cleared"),
-  repeat: L("再次发现", "Found again"), repeated: L("再次发现", "Found again"), again: L("再次发现", "Found again"),
+  raise: L("报警发生", "Alarm raised"), repeat: L("再次发现", "Found again"), acknowledge: L("确认", "Acknowledged"),
+  return: L("恢复正常", "Returned to normal"), clear: L("解除", "Cleared"),
 };
 export const actWord = (act) => ACTS[act] ?? act ?? "";
 
