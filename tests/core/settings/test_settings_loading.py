@@ -81,7 +81,7 @@ def test_nothing_written_is_all_defaults() -> None:
         "slow_s": 30.0,
         "timeout_s": 1.0,
         "heartbeat_s": 10.0,
-        "backoff_max_s": 30.0,
+        "backoff_max_s": 10.0,
     }
 
 
