@@ -29,7 +29,7 @@ MARKER = "demo.json"
 """Says that a data folder was made by a demo and may be made anew by the next."""
 OURS = ("history", "sim", "rejects", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", DEFAULT_CONFIG, RUNNING)
 START_S = 60.0
-STOP_S = 4.0
+STOP_S = 3.0
 DEFAULT_PORT = 8080
 
 
