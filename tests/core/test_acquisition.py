@@ -146,7 +146,7 @@ async def test_a_failing_device_backs_off_and_comes_back_alone() -> None:
         bench.puppets[0].error = NotReachable("gone")
         await bench.clock.advance(120)
         during = len(bench.puppets[0].reads)
-        assert during < 20
+        assert during < 30, "once a second would be 120"
         bench.puppets[0].error = None
         await bench.clock.advance(31)
         assert bench.devices[0].connected

@@ -7,7 +7,7 @@ import os
 import pty
 import tty
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -29,13 +29,15 @@ async def peer(
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connections.append(1)
-        try:
+        serving.append(asyncio.current_task())
+        with suppress(ConnectionError):
             while data := await reader.read(1000):
                 await answer(data, writer)
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    serving: list[asyncio.Task[None]] = []
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     line = WireLine(LineAddress.parse(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
@@ -45,6 +47,7 @@ async def peer(
         line.close()
         server.close()
         await server.wait_closed()
+        await asyncio.gather(*serving)
 
 
 async def test_a_reply_in_pieces_is_put_together() -> None:

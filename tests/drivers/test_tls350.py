@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -465,13 +466,19 @@ def test_rubbish_reports_never_do_more_than_complain(data: st.DataObject, envelo
 @pytest.mark.integration
 async def test_over_a_real_socket_in_dribbles(console) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while command := await reader.readline():
-            answer = console.answer(command)
-            for i in range(0, len(answer), 50):
-                writer.write(answer[i : i + 50])
-                await writer.drain()
-                await asyncio.sleep(0)
+        serving.append(asyncio.current_task())
+        with suppress(ConnectionError):
+            while command := await reader.readline():
+                answer = console.answer(command)
+                for i in range(0, len(answer), 50):
+                    writer.write(answer[i : i + 50])
+                    await writer.drain()
+                    await asyncio.sleep(0)
         writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    serving: list[asyncio.Task[None]] = []
 
     console.deliveries[1] = [(local(1), local(2), 0, 100)]
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -484,5 +491,6 @@ async def test_over_a_real_socket_in_dribbles(console) -> None:
         line.close()
         server.close()
         await server.wait_closed()
+        await asyncio.gather(*serving)
     assert samples["tank-2.volume"].value == 5000.5
     assert [type(record) for record in records] == [TankReading, TankReading, Delivery]
