@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -22,7 +21,7 @@ from pumpwatch.errors import NotReachable, PumpwatchError, Refused
 from pumpwatch.model import from_us
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from pumpwatch.engine import Engine
     from pumpwatch.hub import Last
@@ -53,12 +52,7 @@ def create_app(engine: Engine, token: str | None = None) -> FastAPI:
     """The API of one engine. Without ``token`` it answers loopback clients only; see ``guard``."""
     feed = LiveFeed(engine)
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
-
-    app = FastAPI(title="pumpwatch", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.state.engine = engine
+    app = FastAPI(title="pumpwatch", version=__version__, docs_url=None, redoc_url=None)
     app.state.feed = feed
     app.include_router(_router(engine, feed))
     app.add_exception_handler(PumpwatchError, _explain)

@@ -30,7 +30,6 @@ MARKER = "demo.json"
 OURS = ("history", "sim", "rejects", "ledger.sqlite", "ledger.sqlite-wal", "ledger.sqlite-shm", DEFAULT_CONFIG, RUNNING)
 START_S = 60.0
 STOP_S = 3.0
-DEFAULT_PORT = 8080
 
 
 def add_to(app: typer.Typer) -> None:
