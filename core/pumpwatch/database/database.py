@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import time
 from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -160,11 +161,11 @@ def _engine(url: URL) -> AsyncEngine:
 
 
 def _prepare_file(path: Path) -> None:
-    """Make the folder and see that the file can be opened; here an error leaves no thread of the driver behind."""
+    """Make the folder and the file, in WAL mode; here an error leaves no thread of the driver behind."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=BUSY_MS / 1000)) as connection:
-            connection.execute("PRAGMA schema_version").fetchone()
+            _switch_to_wal(connection)
     except OSError as error:
         raise BadConfig(f"cannot make the folder {path.parent} for the database: {error.strerror}") from error
     except sqlite3.OperationalError as error:
@@ -173,6 +174,24 @@ def _prepare_file(path: Path) -> None:
         raise BadConfig(_CANNOT_OPEN.format(name=path, cause=error)) from error
     except sqlite3.DatabaseError as error:
         raise BadConfig(f"the database {path} cannot be used: {error}; restore a backup") from error
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Turn a new file to WAL, which lasts.
+
+    Of several that switch at once SQLite refuses all but one, and without waiting for its busy timeout: each of them
+    would wait for the others. https://www.sqlite.org/rescode.html#busy
+    """
+    give_up = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _on_connect(connection: SqliteConnection, _record: ConnectionPoolEntry) -> None:
@@ -185,7 +204,6 @@ def _on_connect(connection: SqliteConnection, _record: ConnectionPoolEntry) -> N
     cursor = connection.cursor()
     try:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
         cursor.execute("PRAGMA synchronous = FULL")
         cursor.execute("PRAGMA foreign_keys = ON")
     finally:
