@@ -10,9 +10,9 @@ from pathlib import Path
 
 from pumpwatch.clock import SystemClock
 from pumpwatch.errors import PumpwatchError
-from pumpwatch_sim.control import tell
 from pumpwatch_sim.county import STATION_COUNT
-from pumpwatch_sim.serve import Options, serve
+from pumpwatch_sim.live.control import tell
+from pumpwatch_sim.live.serve import Options, serve
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from pumpwatch.errors import BadConfig
 from pumpwatch.model import Dispenser, Nozzle, Station, Tank
 from pumpwatch_sim.chance import stream
-from pumpwatch_sim.geometry import Cylinder
+from pumpwatch_sim.world.geometry import Cylinder
 
 if TYPE_CHECKING:
     from random import Random

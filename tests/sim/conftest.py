@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pumpwatch.clock import Clock
-from pumpwatch_sim.serve import Options, Sim, running
+from pumpwatch_sim.live.serve import Options, Sim, running
 
 START = datetime(2026, 11, 22, 4, 30, tzinfo=UTC)
 

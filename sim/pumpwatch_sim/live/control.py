@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pumpwatch.errors import BadReply, NotReachable, Refused
-from pumpwatch_sim.outlet import LOOPBACK, Connection, Port
+from pumpwatch_sim.live.outlet import LOOPBACK, Connection, Port
 
 Answer: TypeAlias = dict[str, object]
 """What goes back over the wire: ``ok`` and what was asked, or ``ok: false`` and ``error``."""

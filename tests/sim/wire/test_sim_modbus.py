@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pumpwatch_sim import modbus
-from pumpwatch_sim.modbus import GarbageError, Request, RequestFramer
+from pumpwatch_sim.wire import modbus
+from pumpwatch_sim.wire.modbus import GarbageError, Request, RequestFramer
 
 READ = bytes.fromhex("0001 0000 0006 02 03 0064 0002")
 

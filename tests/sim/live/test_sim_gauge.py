@@ -8,9 +8,9 @@ from itertools import pairwise
 import pytest
 
 from pumpwatch_sim.county import build_county
-from pumpwatch_sim.forecourt import LiveTank
-from pumpwatch_sim.gauge import Gauge, Units
-from pumpwatch_sim.world import World
+from pumpwatch_sim.live.gauge import Gauge, Units
+from pumpwatch_sim.world.forecourt import LiveTank
+from pumpwatch_sim.world.world import World
 
 START = datetime(2026, 11, 22, 4, 30, tzinfo=UTC)
 

@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pumpwatch.errors import BadConfig, Refused
-from pumpwatch_sim.cheats import choose_cheats, truth_of
-from pumpwatch_sim.control import SIM_FILE, Answer, ControlConnection, Orders
 from pumpwatch_sim.county import STATION_COUNT, County, StationPlan, build_county
-from pumpwatch_sim.gauge import Gauge, Units
-from pumpwatch_sim.outlet import Outlet, Port
-from pumpwatch_sim.papers import write_json, write_ledger
-from pumpwatch_sim.people import LOCAL
-from pumpwatch_sim.registers import DispenserRegisters
-from pumpwatch_sim.world import STEP_S, World
+from pumpwatch_sim.dataset.papers import write_json, write_ledger
+from pumpwatch_sim.live.control import SIM_FILE, Answer, ControlConnection, Orders
+from pumpwatch_sim.live.gauge import Gauge, Units
+from pumpwatch_sim.live.outlet import Outlet, Port
+from pumpwatch_sim.scenarios.cheats import choose_cheats, truth_of
+from pumpwatch_sim.wire.registers import DispenserRegisters
+from pumpwatch_sim.world.people import LOCAL
+from pumpwatch_sim.world.world import STEP_S, World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -7,10 +7,10 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from pumpwatch_sim.county import build_county
-from pumpwatch_sim.forecourt import LiveDispenser
-from pumpwatch_sim.modbus import OutsideError
-from pumpwatch_sim.registers import DispenserRegisters, ascii16
-from pumpwatch_sim.world import World
+from pumpwatch_sim.wire.modbus import OutsideError
+from pumpwatch_sim.wire.registers import DispenserRegisters, ascii16
+from pumpwatch_sim.world.forecourt import LiveDispenser
+from pumpwatch_sim.world.world import World
 
 START = datetime(2026, 11, 22, 4, 30, tzinfo=UTC)
 

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, ClassVar
 from pumpwatch.model import Department, Subject
 from pumpwatch_sim.chance import stream
 from pumpwatch_sim.county import firmware_digest, serial_number
-from pumpwatch_sim.forecourt import amount_of
-from pumpwatch_sim.people import People, round_half_up
+from pumpwatch_sim.world.forecourt import amount_of
+from pumpwatch_sim.world.people import People, round_half_up
 
 if TYPE_CHECKING:
     from random import Random
 
     from pumpwatch_sim.county import County, StationPlan
-    from pumpwatch_sim.world import World
+    from pumpwatch_sim.world.world import World
 
 
 class Cheat(ABC):

@@ -7,8 +7,8 @@ from datetime import datetime
 
 import pytest
 
-from pumpwatch_sim import tls350
-from pumpwatch_sim.tls350 import CommandFramer, DeliveryReport, Inventory
+from pumpwatch_sim.wire import tls350
+from pumpwatch_sim.wire.tls350 import CommandFramer, DeliveryReport, Inventory
 
 JAN_1996 = datetime(1996, 1, 22, 15, 6)  # noqa: DTZ001 - the console's clock knows no zone
 TANK = Inventory(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
 from pumpwatch.model import NozzleState
-from pumpwatch_sim.people import Customer, Payment, Preset, round_half_up
+from pumpwatch_sim.world.people import Customer, Payment, Preset, round_half_up
 
 if TYPE_CHECKING:
     from pumpwatch_sim.county import DispenserPlan, NozzlePlan, TankPlan

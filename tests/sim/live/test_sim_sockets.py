@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
 
-from pumpwatch_sim.serve import Options, Sim, running
+from pumpwatch_sim.live.serve import Options, Sim, running
 
 Converse = Callable[[int, bytes, int], Awaitable[bytes]]
 

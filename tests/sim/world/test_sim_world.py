@@ -12,9 +12,9 @@ import pytest
 from pumpwatch.errors import BadConfig
 from pumpwatch.model import NozzleState
 from pumpwatch_sim.county import build_county
-from pumpwatch_sim.forecourt import LiveNozzle, Sale, amount_of
-from pumpwatch_sim.people import Preset, round_half_up
-from pumpwatch_sim.world import World
+from pumpwatch_sim.world.forecourt import LiveNozzle, Sale, amount_of
+from pumpwatch_sim.world.people import Preset, round_half_up
+from pumpwatch_sim.world.world import World
 
 START = datetime(2026, 11, 22, 4, 30, tzinfo=UTC)
 CENT = Decimal("0.01")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from pumpwatch.model import NozzleState, from_us, to_us
 from pumpwatch_sim.chance import stream
-from pumpwatch_sim.forecourt import SLOTS, LiveDispenser, LiveNozzle, LiveTank, Sale, Tanker, Unloading, amount_of
-from pumpwatch_sim.people import Customer, People
+from pumpwatch_sim.world.forecourt import SLOTS, LiveDispenser, LiveNozzle, LiveTank, Sale, Tanker, Unloading, amount_of
+from pumpwatch_sim.world.people import Customer, People
 
 if TYPE_CHECKING:
     from pumpwatch_sim.county import County, DispenserPlan

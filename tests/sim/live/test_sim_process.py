@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pumpwatch_sim.__main__ import main
-from pumpwatch_sim.papers import write_json
+from pumpwatch_sim.dataset.papers import write_json
 
 SIM = [sys.executable, "-W", "default::ResourceWarning", "-m", "pumpwatch_sim"]
 

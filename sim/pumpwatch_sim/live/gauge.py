@@ -9,11 +9,11 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from pumpwatch_sim.chance import stream
-from pumpwatch_sim.people import LOCAL
-from pumpwatch_sim.tls350 import DeliveryReport, Inventory
+from pumpwatch_sim.wire.tls350 import DeliveryReport, Inventory
+from pumpwatch_sim.world.people import LOCAL
 
 if TYPE_CHECKING:
-    from pumpwatch_sim.forecourt import LiveTank
+    from pumpwatch_sim.world.forecourt import LiveTank
 
 _PRODUCTS = {"92#": "1", "95#": "2", "98#": "3", "0#": "4"}
 _EXPANSION = {"0#": 0.00084}
@@ -42,7 +42,7 @@ class Probe:
 
 
 class Gauge:
-    """The console of one station; see :class:`pumpwatch_sim.tls350.Console`."""
+    """The console of one station; see :class:`pumpwatch_sim.wire.tls350.Console`."""
 
     software = "SOFTWARE# 346100-100-DEMCREATED - 26.01.15.09.30"
 

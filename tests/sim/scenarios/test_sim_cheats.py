@@ -8,11 +8,11 @@ from itertools import pairwise
 import pytest
 
 from pumpwatch.model import NozzleState
-from pumpwatch_sim.cheats import choose_cheats, truth_of
 from pumpwatch_sim.county import build_county
-from pumpwatch_sim.forecourt import LiveNozzle, Sale
-from pumpwatch_sim.people import round_half_up
-from pumpwatch_sim.world import World
+from pumpwatch_sim.scenarios.cheats import choose_cheats, truth_of
+from pumpwatch_sim.world.forecourt import LiveNozzle, Sale
+from pumpwatch_sim.world.people import round_half_up
+from pumpwatch_sim.world.world import World
 
 START = datetime(2026, 11, 22, 4, 30, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from pumpwatch_sim import modbus, tls350
+from pumpwatch_sim.wire import modbus, tls350
 
 LOOPBACK = "127.0.0.1"
 COMMAND_GAP_S = 0.2

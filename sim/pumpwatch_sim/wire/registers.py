@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pumpwatch_sim.county import PULSE_L
-from pumpwatch_sim.forecourt import SLOTS
-from pumpwatch_sim.modbus import OutsideError
+from pumpwatch_sim.wire.modbus import OutsideError
+from pumpwatch_sim.world.forecourt import SLOTS
 
 if TYPE_CHECKING:
-    from pumpwatch_sim.forecourt import LiveDispenser, LiveNozzle, Sale
+    from pumpwatch_sim.world.forecourt import LiveDispenser, LiveNozzle, Sale
 
 MAP_VERSION = 1
 NOZZLES = 4
@@ -30,7 +30,7 @@ _SPANS = ((0, IDENTITY_END), (LIVE, LIVE_END), (SALES, SALES_END))
 
 
 class DispenserRegisters:
-    """The holding registers of one dispenser; see :class:`pumpwatch_sim.modbus.Registers`.
+    """The holding registers of one dispenser; see :class:`pumpwatch_sim.wire.modbus.Registers`.
 
     Keeps an image of the whole map and renders into it lazily: on a read, the blocks it touches that have changed.
     """

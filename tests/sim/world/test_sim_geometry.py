@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from pumpwatch_sim.geometry import Cylinder
+from pumpwatch_sim.world.geometry import Cylinder
 
 TANK = Cylinder(diameter_mm=2500.0, length_mm=6112.0)
 

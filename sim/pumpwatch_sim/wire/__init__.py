@@ -1,0 +1,1 @@
+"""Wire protocols as bytes, the devices' side; no sockets."""
