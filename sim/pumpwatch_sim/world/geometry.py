@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pumpwatch_sim.world.timeline import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +46,26 @@ class Cylinder:
             step = angle - error / slope if slope > 1e-12 else math.inf
             angle = step if low < step < high else (low + high) / 2.0
         return self.diameter_mm / 2.0 * (1.0 - math.cos(angle / 2.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chart:
+    """A strapping chart: volume over height, linear between its points."""
+
+    height_mm: Floats
+    """(n,) rising from 0."""
+    volume_l_at: Floats
+    """(n,) rising from 0."""
+
+    @property
+    def capacity_l(self) -> float:
+        """Litres when full."""
+        return float(self.volume_l_at[-1])
+
+    def volume_l(self, height_mm: Floats) -> Floats:
+        """Litres below these heights; heights outside the chart count as empty or full."""
+        return np.interp(height_mm, self.height_mm, self.volume_l_at)
+
+    def height_mm_of(self, volume_l: Floats) -> Floats:
+        """The heights at which these volumes stand."""
+        return np.interp(volume_l, self.volume_l_at, self.height_mm)

@@ -1,0 +1,137 @@
+"""What stands at a station, as registered and as it truly is: the fixed facts a simulation begins with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pumpwatch.model import Dispenser, Nozzle, Station, Tank
+    from pumpwatch_sim.world.geometry import Chart
+
+
+class StationKind(StrEnum):
+    """Where a station lies, which decides when its customers come."""
+
+    TOWN = "town"
+    HIGHWAY = "highway"
+    PORT = "port"
+    VILLAGE = "village"
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A grade of fuel."""
+
+    grade: str
+    density_20c: float
+    """kg/m³ at 20 °C."""
+    expansion: float
+    """Per °C at 20 °C: V20 = V (1 - expansion (t - 20))."""
+    vapour_loss: float
+    """Share of what is sold that is lost as vapour, the year's mean."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """How well a tank's probe measures."""
+
+    noise_mm: float
+    """Standard deviation of one reading's level."""
+    quantum_mm: float
+    """Step of the reported level."""
+    offset_mm: float = 0.0
+    """Reported minus true level."""
+    temperature_noise_c: float = 0.03
+    density_noise: float = 0.5
+    """kg/m³; infinite when the probe has no densitometer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """How well a nozzle's meter counts. E = (displayed - delivered) / delivered; E > 0: the customer is short."""
+
+    error: float
+    """E at the start, as a fraction."""
+    drift_sd: float
+    """Standard deviation of E's slow wander (first-order, ``drift_tau_days``), as a fraction."""
+    drift_tau_days: float
+    repeatability: float
+    """Standard deviation of E from sale to sale, as a fraction."""
+    offset_l: float
+    """Mean of a fixed error a sale, litres."""
+    offset_sd_l: float
+    """Its standard deviation from sale to sale, litres."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TankPlan:
+    """A tank and what stands in it at the start."""
+
+    registered: Tank
+    product: Product
+    true_chart: Chart
+    """Height → litres as the tank truly is."""
+    gauge_chart: Chart
+    """Height → litres as the gauge believes."""
+    probe: Probe
+    stock_20c_l: float
+    """Fuel at the start, litres at 20 °C, without the water."""
+    water_mm: float
+    temperature_c: float
+    delivery_bias: float
+    """What the gauge makes of every delivery too much, as a fraction; comes on top of the chart."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NozzlePlan:
+    """A nozzle and what its meter is truly like."""
+
+    registered: Nozzle
+    tank: TankPlan
+    price: int
+    """At the start, 0.01 CNY per litre."""
+    meter: Meter
+    flow_l_min: float
+    """Plateau of an ordinary sale."""
+    sales_per_day: float
+    """Expected on an average day at demand 1."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DispenserPlan:
+    """A dispenser; its unit number on the station's line counts from 1."""
+
+    registered: Dispenser
+    unit: int
+    nozzles: tuple[NozzlePlan, ...]
+    clock_drift_s_per_day: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StationPlan:
+    """A station with all that stands on it."""
+
+    registered: Station
+    kind: StationKind
+    dispensers: tuple[DispenserPlan, ...]
+    tanks: tuple[TankPlan, ...]
+
+    @property
+    def station_id(self) -> str:
+        """The registered id."""
+        return self.registered.station_id
+
+    @property
+    def nozzles(self) -> tuple[NozzlePlan, ...]:
+        """All nozzles in the order of their numbers; indices into it name nozzles everywhere in the simulator."""
+        return tuple(nozzle for dispenser in self.dispensers for nozzle in dispenser.nozzles)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class County:
+    """All stations, in the order of their ids."""
+
+    seed: int
+    stations: tuple[StationPlan, ...]
