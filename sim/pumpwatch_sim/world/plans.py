@@ -81,7 +81,7 @@ class TankPlan:
     water_mm: float
     temperature_c: float
     delivery_bias: float
-    """What the gauge makes of every delivery too much, as a fraction; comes on top of the chart."""
+    """Share by which the gauge's rise exceeds what truly came, at every delivery; comes on top of the chart."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,12 +91,14 @@ class NozzlePlan:
     registered: Nozzle
     tank: TankPlan
     price: int
-    """At the start, 0.01 CNY per litre."""
+    """0.01 CNY per litre, before the national adjustments; what is charged when is told by ``prices.price_at``."""
     meter: Meter
     flow_l_min: float
     """Plateau of an ordinary sale."""
     sales_per_day: float
     """Expected on an average day at demand 1."""
+    totalizer: int | None = None
+    """At the origin, 0.01 L; None: drawn by the seed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,6 +109,7 @@ class DispenserPlan:
     unit: int
     nozzles: tuple[NozzlePlan, ...]
     clock_drift_s_per_day: float = 0.0
+    """How much its clock gains."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

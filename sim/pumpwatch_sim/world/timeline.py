@@ -86,7 +86,7 @@ class Sales:
     out_l: Floats
     metered_l: Floats
     temperature_c: Floats
-    """Of the fuel in the meter."""
+    """Of the fuel in the meter; NaN until the tanks are made."""
     pulses: Ints
     """At the encoder's line, so with whatever a chip there adds."""
     start_volume: Ints
@@ -243,6 +243,9 @@ class Timeline:
     """Everything that happened at one station from ``start_us`` until ``end_us``."""
 
     station: StationPlan
+    number: int
+    """Of the stretch, from the origin."""
+    origin_us: int
     start_us: int
     end_us: int
     sales: Sales
@@ -256,3 +259,5 @@ class Timeline:
     outages: list[Outage] = field(default_factory=list)
     gauge_faults: list[GaugeFault] = field(default_factory=list)
     clock_faults: list[ClockFault] = field(default_factory=list)
+    previous: Timeline | None = None
+    """The stretch before without its sales and its own ``previous``; None in the first."""

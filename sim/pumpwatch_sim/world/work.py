@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import date, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -27,11 +27,11 @@ class Stretch:
 
     station: StationPlan
     number: int
-    """Stretches are counted from the start of the fleet's period."""
+    """Counted from the origin."""
     start_us: int
     end_us: int
     origin_us: int
-    """Start of the fleet's period."""
+    """Where the making begins, ``LEAD_IN_DAYS`` before the start of the fleet's period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,11 @@ class Demand:
 
 @dataclass(slots=True)
 class Wish:
-    """What is known of each filling before it flows: n rows in the order of ``Sales``."""
+    """What is known of each filling before it flows: n rows, in ``Metering`` ordered by nozzle, then arrival."""
 
     nozzle: Ints
     arrival_us: Ints
-    """When it starts unless the nozzle is in use still."""
+    """When the nozzle is lifted unless it is in use still."""
     wanted_l: Floats
     """Litres the customer is after: displayed with a preset, else true."""
     purpose: Ints
@@ -89,15 +89,28 @@ class Wish:
     """0-23, the station's wall clock."""
     price: Ints
     """Valid when the nozzle is lifted; held until it is hung up."""
+    flow_l_min: Floats = field(default_factory=lambda: np.empty(0))
+    """NaN: the nozzle's own. Empty: all NaN."""
+    hurried: Bools = field(default_factory=lambda: np.empty(0, bool))
+    """Empty: none."""
+    booked: Bools = field(default_factory=lambda: np.empty(0, bool))
+    """Will not drive off, however long it takes. Empty: all that are no customers."""
+
+    def __len__(self) -> int:
+        return len(self.nozzle)
+
+    def take(self, chosen: Ints | Bools) -> Wish:
+        """These rows, in this order; the optional columns must be filled."""
+        return Wish(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
 
 
 @dataclass(slots=True)
 class Metering:
     """Step 2: how litres become pulses and pulses a display, for each of n fillings; all zeros when honest.
 
-    ``metered = out / (1 - bypass)``; ``pulses = metered (1 + error) / pulse_l + offset_l / pulse_l`` times
-    ``1 + pulse_gain``; ``volume = start_volume + jump + pulses times the pulse's litres times (1 + display_gain)``, to
-    0.01 L, halves up.
+    ``metered = out / (1 - bypass)``; ``pulses = (metered (1 + error) + offset_l) / pulse_l (1 + pulse_gain)``, whole,
+    halves up; ``volume = start_volume + jump + pulses times the pulse's litres times (1 + display_gain)``, to 0.01 L,
+    halves up. A preset stops the pump at the first pulse that brings the display there.
     """
 
     stretch: Stretch
@@ -165,7 +178,11 @@ class DeliveryWork:
 
     stretch: Stretch
     drop: Drop
+    stock_20c_l: float
+    """In its tank when it begins."""
     added: list[Drop] = field(default_factory=list)
+    """Each begins when there is room for it in its tank, not before its own ``start_us``, if need be in the next
+    stretch; those without litres, on paper only, when they say."""
 
 
 @dataclass(slots=True)
