@@ -1,4 +1,7 @@
-"""Writes ``docs/reference/plugins.md`` from the plugins that come with pumpwatch; ``make docs`` runs it."""
+"""Writes ``docs/reference/plugins.md`` from the plugins that come with pumpwatch; ``make docs`` runs it.
+
+The scenarios' page is written beside it, see ``scenario_pages``.
+"""
 
 from __future__ import annotations
 
@@ -70,5 +73,8 @@ def _what(kind: type[Driver] | type[Rule] | type[Store]) -> str:
 
 
 if __name__ == "__main__":
+    import scenario_pages
+
     PAGE.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{PAGE}\n")
+    scenario_pages.write()
+    sys.stdout.write(f"{PAGE}\n{scenario_pages.PAGE}\n")

@@ -116,6 +116,8 @@ class Scenario:
     deterministic: ClassVar[bool] = False
     horizon_days: ClassVar[int] = 30
     parameters: ClassVar[Mapping[str, Parameter]] = {}
+    told: ClassVar[str] = ""
+    """How ``truth.json`` calls it where that is not ``name``."""
 
     def __init__(
         self,
@@ -133,6 +135,30 @@ class Scenario:
         self.stations = tuple(stations) or (target.station_id,)
         self._values = {name: parameter.default for name, parameter in self.parameters.items()} | dict(values)
         self._seed = seed
+
+    # ------------------------------------------------------------ staging
+
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """Whether it can happen there; what the fleet file leaves open is chosen among the targets that suit."""
+        return True
+
+    @classmethod
+    def reach(cls, stations: Sequence[StationPlan], target: Target) -> Sequence[str]:
+        """Ids of the stations that take part: all of them when it happens to the fleet, else the target's alone."""
+        return [station.station_id for station in stations] if cls.scope is Scope.FLEET else [target.station_id]
+
+    @classmethod
+    def settle(cls, onset_us: int, origin_us: int, values: Mapping[str, Value]) -> int:
+        """When it truly begins if the fleet file says ``onset_us``; stretches are counted from ``origin_us``."""
+        return onset_us
+
+    # ------------------------------------------------------------ settings
+
+    @property
+    def truth_name(self) -> str:
+        """Its word in ``truth.json``."""
+        return self.told or self.name
 
     @property
     def honest(self) -> bool:
@@ -162,6 +188,12 @@ class Scenario:
         """Which of these times lie between onset and end."""
         on = at_us >= self.onset_us
         return on if self.end_us is None else on & (at_us < self.end_us)
+
+    def span(self, start_us: int, end_us: int) -> tuple[int, int] | None:
+        """The part of this span in which it goes on; None when there is none."""
+        start = max(start_us, self.onset_us)
+        end = end_us if self.end_us is None else min(end_us, self.end_us)
+        return (start, end) if start < end else None
 
     def mine(self, station: StationPlan, nozzles: Ints) -> Bools:
         """Which of these nozzle indices belong to the target: the nozzle itself, or all of its tank or dispenser."""

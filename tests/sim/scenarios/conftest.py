@@ -1,0 +1,6 @@
+"""Lets the scenario tests share their libraries of evidence."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
