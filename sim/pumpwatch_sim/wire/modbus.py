@@ -70,11 +70,12 @@ class RequestFramer:
 
 def answer(request: Request, units: Mapping[int, Registers]) -> bytes:
     """The reply frame to one request; whatever cannot be done is a Modbus exception."""
-    pdu = _pdu(request, units)
+    pdu = answer_pdu(request, units)
     return _HEADER.pack(request.transaction, 0, len(pdu) + 1, request.unit) + pdu
 
 
-def _pdu(request: Request, units: Mapping[int, Registers]) -> bytes:
+def answer_pdu(request: Request, units: Mapping[int, Registers]) -> bytes:
+    """The reply without any frame, as every Modbus carries it."""
     function = request.pdu[0]
     registers = units.get(request.unit)
     if registers is None:

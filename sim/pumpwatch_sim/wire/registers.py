@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pumpwatch_sim.county import PULSE_L
 from pumpwatch_sim.wire.modbus import OutsideError
-from pumpwatch_sim.world.forecourt import SLOTS
 
 if TYPE_CHECKING:
-    from pumpwatch_sim.world.forecourt import LiveDispenser, LiveNozzle, Sale
+    from pumpwatch_sim.live.views import DispenserView, NozzleView, Sale
 
 MAP_VERSION = 1
 NOZZLES = 4
+SLOTS = 4
+PULSE_TENTHS_ML = 100
+"""Every encoder here gives a pulse for each 0.01 L."""
+NO_TAX_RECORD = 0xFFFF_FFFF
 IDENTITY_END = 84
 CLOCK = 50
 LIVE, LIVE_SIZE, LIVE_END = 100, 20, 180
@@ -25,7 +26,6 @@ _IDENTITY = struct.Struct(">HH16s16s16s32s16s4x64s")
 _CLOCK = struct.Struct(">I")
 _LIVE = struct.Struct(">HHIIHHQQI4x")
 _SALE = struct.Struct(">IIIIIHHQQIHHIII4x")
-_PULSE_TENTHS_ML = round(PULSE_L * 10_000)
 _SPANS = ((0, IDENTITY_END), (LIVE, LIVE_END), (SALES, SALES_END))
 
 
@@ -35,10 +35,8 @@ class DispenserRegisters:
     Keeps an image of the whole map and renders into it lazily: on a read, the blocks it touches that have changed.
     """
 
-    def __init__(self, dispenser: LiveDispenser, now_s: Callable[[], int]) -> None:
-        """``now_s`` is the device's clock, seconds since 1970 UTC."""
+    def __init__(self, dispenser: DispenserView) -> None:
         self._dispenser = dispenser
-        self._now_s = now_s
         self._image = bytearray(2 * SALES_END)
         self._identity = -1
         self._live = [-1] * len(dispenser.nozzles)
@@ -62,21 +60,20 @@ class DispenserRegisters:
         dispenser = self._dispenser
         if self._identity != dispenser.identity_changes:
             self._identity = dispenser.identity_changes
-            registered = dispenser.plan.registered
-            encoders = [ascii16(nozzle.plan.registered.encoder_serial) for nozzle in dispenser.nozzles]
+            identity = dispenser.identity
             _IDENTITY.pack_into(
                 self._image,
                 0,
                 MAP_VERSION,
                 0,
-                ascii16(registered.serial),
-                ascii16(dispenser.mainboard_serial),
-                ascii16(registered.firmware_version),
-                bytes.fromhex(dispenser.firmware_digest),
-                ascii16(registered.tax_serial),
-                b"".join(encoder.ljust(16, b"\0") for encoder in encoders),
+                ascii16(identity.serial),
+                ascii16(identity.mainboard_serial),
+                ascii16(identity.firmware_version),
+                bytes.fromhex(identity.firmware_digest),
+                ascii16(identity.tax_serial),
+                b"".join(ascii16(serial).ljust(16, b"\0") for serial in identity.encoder_serials),
             )
-        _CLOCK.pack_into(self._image, 2 * CLOCK, self._now_s())
+        _CLOCK.pack_into(self._image, 2 * CLOCK, dispenser.now_s)
 
     def _render_live(self, first: int, last: int) -> None:
         for index, nozzle in enumerate(self._dispenser.nozzles[first : last + 1], first):
@@ -102,14 +99,14 @@ def ascii16(text: str | None) -> bytes:
     return data
 
 
-def _live_fields(nozzle: LiveNozzle) -> tuple[int, ...]:
+def _live_fields(nozzle: NozzleView) -> tuple[int, ...]:
     return (
         nozzle.state,
-        GRADES[nozzle.plan.registered.grade],
+        GRADES[nozzle.grade],
         nozzle.volume,
         nozzle.amount,
         nozzle.flow,
-        nozzle.plan.price,
+        nozzle.price,
         nozzle.totalizer,
         nozzle.totalizer_amount,
         nozzle.sequence,
@@ -117,6 +114,7 @@ def _live_fields(nozzle: LiveNozzle) -> tuple[int, ...]:
 
 
 def _sale_fields(sale: Sale) -> tuple[int, ...]:
+    taxed = sale.tax_volume or sale.tax_amount or not sale.volume
     return (
         sale.sequence,
         sale.start_s,
@@ -128,9 +126,9 @@ def _sale_fields(sale: Sale) -> tuple[int, ...]:
         sale.totalizer,
         sale.totalizer_amount,
         sale.pulses,
-        _PULSE_TENTHS_ML,
+        PULSE_TENTHS_ML,
         sale.preset,
         sale.preset_value,
-        sale.tax_volume,
-        sale.tax_amount,
+        sale.tax_volume if taxed else NO_TAX_RECORD,
+        sale.tax_amount if taxed else NO_TAX_RECORD,
     )
