@@ -1,4 +1,4 @@
-"""The files a running simulator leaves for others: the ledger, the truth and where to connect."""
+"""The ledger as CSV, and plain JSON, for whoever runs beside a simulator: what is registered and how to connect."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pumpwatch_sim.county import County
+    from pumpwatch_sim.world.plans import County
 
 STATION_COLUMNS = (
     "station_id",
@@ -80,13 +80,15 @@ def _write_table(file: Path, columns: Sequence[str], rows: Iterable[object]) -> 
     table = csv.writer(text, lineterminator="\n")
     table.writerow(columns)
     for row in rows:
-        attributes = getattr(row, "attributes", {})
-        table.writerow([_cell(attributes[name] if name in attributes else getattr(row, name)) for name in columns])
+        cells = (cell(row, name) for name in columns)
+        table.writerow(["" if value is None else str(value) for value in cells])
     _write(file, text.getvalue())
 
 
-def _cell(value: object) -> str:
-    return "" if value is None else str(value)
+def cell(row: object, column: str) -> object:
+    """What the ledger has in a column of a registered thing: its own field, else an attribute of that name."""
+    attributes = getattr(row, "attributes", {})
+    return attributes[column] if column in attributes else getattr(row, column)
 
 
 def _write(file: Path, text: str) -> None:

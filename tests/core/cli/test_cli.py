@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pumpwatch.canonical import hold
+
 GOOD = """
 [[stations]]
 id = "S01"
@@ -75,6 +77,10 @@ def test_the_server_starts_without_a_broken_plugin_and_lists_it(tmp_path: Path) 
         (("serve", "--config", "{tmp}/none.toml"), "no such file"),
         (("import", "{tmp}/none"), "no such folder"),
         (("status", "--port", "9"), "still running"),
+        (("export", "{tmp}/out", "--data", "{tmp}/none"), "no such folder"),
+        (("export", "{tmp}/out", "--data", "{tmp}", "--from", "2026-03-01"), "has no offset"),
+        (("export", "{tmp}/out", "--data", "{tmp}", "--to", "noon"), "is no time"),
+        (("export", "{tmp}/out", "--data", "{tmp}", "--table", "pumps"), "there is no table pumps"),
     ],
 )
 def test_errors_are_one_clear_message(tmp_path: Path, words: tuple[str, ...], remedy: str) -> None:
@@ -99,7 +105,40 @@ def test_import_tells_what_it_did_and_what_it_refused(tmp_path: Path) -> None:
     assert (tmp_path / "var" / "rejects" / "stations.rejects.csv").is_file()
 
 
+def test_a_county_goes_in_and_comes_out(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    tables = {
+        "stations": "station_id,name\nS01,示例\n",
+        "tanks": "tank_id,station_id,grade,capacity_l\nS01-T1,S01,92#,1\n",
+        "tank_readings": "tank_id,time,height_mm\nS01-T1,2026-03-01T01:00:00Z,1\nS01-T1,2026-03-02T01:00:00Z,2\n",
+    }
+    for name, text in tables.items():
+        (tmp_path / "in" / f"{name}.csv").write_text(text, encoding="utf-8")
+    data, out = str(tmp_path / "var"), tmp_path / "out"
+    report = json.loads(pumpwatch("import", str(tmp_path / "in"), "--data", data, "--json").stdout)
+    assert {t["table"]: t["added"] for t in report["tables"]} == {"stations": 1, "tanks": 1, "tank_readings": 2}
+    words = ("export", str(out), "--data", data, "--format", "csv", "--from", "2026-03-02T00:00:00+08:00", "--json")
+    told = pumpwatch(*words, "--table", "tank_readings", "--table", "stations")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout) == [
+        {"table": "stations", "file": "stations.csv", "rows": 1},
+        {"table": "tank_readings", "file": "tank_readings.csv", "rows": 1},
+    ]
+    assert sorted(path.name for path in out.iterdir()) == ["stations.csv", "tank_readings.csv"]
+
+
+def test_nothing_is_imported_while_somebody_holds_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    with hold(tmp_path / "var"):
+        for words in (("import", str(tmp_path / "in")), ("export", str(tmp_path / "out"))):
+            told = pumpwatch(*words, "--data", str(tmp_path / "var"))
+            assert told.returncode == 1
+            assert "is held by a running pumpwatch; stop it first" in " ".join(told.stderr.split())
+    assert [path.name for path in (tmp_path / "var").iterdir()] == ["lock"]
+    assert not (tmp_path / "out").exists()
+
+
 def test_help_lists_every_command() -> None:
     told = pumpwatch("--help").stdout
-    for command in ("demo", "serve", "check", "status", "sim", "plugins", "tags", "watch", "import", "bench"):
+    for command in ("demo", "serve", "check", "status", "sim", "plugins", "tags", "watch", "import", "export", "bench"):
         assert command in told
