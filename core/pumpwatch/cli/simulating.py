@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sim(context: typer.Context) -> None:
-    """The simulated county: serve, stop and start stations (``pumpwatch sim --help``)."""
+    """The simulated county: live or as files; its stations off and on, its wires spoilt (``pumpwatch sim --help``)."""
     if importlib.util.find_spec("pumpwatch_sim") is None:
         raise BadConfig("the simulator is not installed; install the whole of pumpwatch")
     raise typer.Exit(subprocess.call([sys.executable, "-m", "pumpwatch_sim", *context.args]))  # noqa: S603

@@ -1,4 +1,4 @@
-"""Stopping and starting stations of a running simulator: one JSON object a line, on a loopback port."""
+"""Orders to a running simulator: one JSON object a line, on a loopback port."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from pumpwatch.errors import BadReply, NotReachable, Refused
-from pumpwatch_sim.live.outlet import LOOPBACK, Connection, Port
+from pumpwatch_sim.live.wires import LOOPBACK, Connection, Port
 
 Answer: TypeAlias = dict[str, object]
 """What goes back over the wire: ``ok`` and what was asked, or ``ok: false`` and ``error``."""
@@ -60,7 +60,7 @@ class ControlConnection(Connection):
         for line in lines:
             self._orders.take(line.decode("utf-8", "replace"), self)
         if len(self._rest) > _LONGEST_LINE:
-            self.close()
+            self.hang_up()
 
     def answer(self, answer: Answer) -> None:
         """Send one line."""

@@ -1,66 +1,116 @@
-"""The simulator process: the world on the clock, its ports, its control port, and a clean end."""
+"""The simulator process: which fleet, until when, and a clean end."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pumpwatch.errors import BadConfig, Refused
-from pumpwatch_sim.county import STATION_COUNT, County, StationPlan, build_county
-from pumpwatch_sim.dataset.papers import write_json, write_ledger
-from pumpwatch_sim.live.control import SIM_FILE, Answer, ControlConnection, Orders
-from pumpwatch_sim.live.gauge import Gauge, Units
-from pumpwatch_sim.live.outlet import Outlet, Port
-from pumpwatch_sim.scenarios.cheats import choose_cheats, truth_of
-from pumpwatch_sim.wire.registers import DispenserRegisters
-from pumpwatch_sim.world.people import LOCAL
-from pumpwatch_sim.world.world import STEP_S, World
+from pumpwatch.errors import BadConfig
+from pumpwatch_sim.fleet import Fleet, LineEntry, load_fleet
+from pumpwatch_sim.fleets import fleet_path
+from pumpwatch_sim.live.control import SIM_FILE
+from pumpwatch_sim.live.sim import running, span
+from pumpwatch_sim.staging import Staging, stage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import Callable, Iterator
+    from datetime import datetime
+    from pathlib import Path
 
     from pumpwatch.clock import Clock
 
-_MOST_STEPS = 50
-"""Steps taken in one go when the process has slept; it goes on answering in between."""
+_SOON_S = 3.0
+_SOON_S_PER_STATION = 0.08
+"""So long after the call a fleet that starts "now" begins, for its stations have to be made first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What `serve` was asked for."""
+    """What `serve` was asked for; None: as the fleet file has it."""
 
     out: Path
-    stations: int = STATION_COUNT
-    seed: int = 1
+    fleet: str = "demo"
+    """Name or path."""
+    speed: float = 1.0
+    stations: int | None = None
+    seed: int | None = None
     cheats: bool = True
-    demand: float = 1.0
+    demand: float | None = None
     us_gauges: frozenset[str] = frozenset()
     """Stations whose gauge reports gallons, inches and degrees Fahrenheit."""
     until_stdin_closes: bool = False
 
 
-async def serve(options: Options, clock: Clock, announce: Callable[[str], object]) -> None:
+async def serve(
+    options: Options,
+    clock: Clock,
+    announce: Callable[[str], object],
+    progress: Callable[[int, int], object] = lambda done, of: None,
+) -> None:
     """Simulate until SIGINT, SIGTERM or, if asked for, the end of standard input.
 
-    Raises ``BadConfig`` for what cannot be. ``sim.json`` is written when all ports listen and removed at the end.
+    Raises ``BadConfig`` for what cannot be. ``sim.json`` is written when all lines listen and removed at the end.
     """
     stop = asyncio.Event()
     with _stop_at_signals(stop), _stop_at_end_of_input(stop, options.until_stdin_closes):
-        async with AsyncExitStack() as stack:
-            sim = await stack.enter_async_context(running(options, clock))
-            world = sim.world
+        _open_many_files()
+        staging = staged(options, clock.now())
+        async with running(staging, clock, options.out, options.speed, progress) as sim:
+            dispensers = sum(len(player.dispensers) for player in sim.players)
+            nozzles = sum(len(player.nozzles) for player in sim.players)
             announce(
-                f"{len(sim.outlets)} stations with {len(world.dispensers)} dispensers and {len(world.nozzles)} nozzles "
-                f"listen; see {options.out / SIM_FILE}"
+                f"{len(sim.outlets)} stations with {dispensers} dispensers and {nozzles} nozzles listen; "
+                f"see {options.out / SIM_FILE}"
             )
             await stop.wait()
+
+
+def staged(options: Options, now: datetime) -> Staging:
+    """The fleet as asked for, ready to be served. Raises ``BadConfig``."""
+    fleet = _asked(load_fleet(fleet_path(options.fleet)), options)
+    staging = stage(fleet, now + timedelta(seconds=_SOON_S + _SOON_S_PER_STATION * fleet.stations.count))
+    unknown = options.us_gauges - {station.station_id for station in staging.county.stations}
+    if unknown:
+        raise BadConfig(f"--us-gauge {min(unknown)}: no such station; there are {span(staging.county)}")
+    return staging
+
+
+def _asked(fleet: Fleet, options: Options) -> Fleet:
+    """The fleet with the options in place of what the file says."""
+    stations, scenarios, lines = fleet.stations, fleet.scenario, fleet.line
+    if options.stations is not None:
+        if not 1 <= options.stations <= 2_000:
+            raise BadConfig(f"--stations {options.stations}: give 1 to 2000 stations; the county of the demo has 46")
+        stations = stations.model_copy(update={"count": options.stations})
+        scenarios = scenarios[: options.stations]
+    if options.demand is not None:
+        if not 0.0 < options.demand <= 20.0:
+            raise BadConfig(f"--demand {options.demand:g}: give a factor above 0 and at most 20; 1 is the usual day")
+        stations = stations.model_copy(update={"demand": min(20.0, stations.demand * options.demand)})
+    if options.us_gauges:
+        lines = (*lines, LineEntry(stations=tuple(sorted(options.us_gauges)), protocol="tls350", units="us"))
+    return fleet.model_copy(
+        update={
+            "seed": fleet.seed if options.seed is None else options.seed,
+            "stations": stations,
+            "scenario": scenarios if options.cheats else (),
+            "line": lines,
+        }
+    )
+
+
+def _open_many_files() -> None:
+    """Each line and each peer is an open file; a county of hundreds needs more than many systems start with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextmanager
@@ -96,130 +146,3 @@ def _stop_at_end_of_input(stop: asyncio.Event, wanted: bool) -> Iterator[None]:
         yield
     finally:
         loop.remove_reader(stdin)
-
-
-class Sim:
-    """A world with its outlets; made by :func:`running`."""
-
-    def __init__(self, options: Options, clock: Clock) -> None:
-        """Build everything and take the ports. Raises ``BadConfig``."""
-        self._clock = clock
-        self._options = options
-        now = clock.now()
-        county = build_county(options.seed, now.astimezone(LOCAL).date(), options.stations)
-        unknown = options.us_gauges - {station.station_id for station in county.stations}
-        if unknown:
-            raise BadConfig(f"--us-gauge {min(unknown)}: no such station; there are {_span(county)}")
-        self.world = World(county, now, options.demand)
-        self.cheats = choose_cheats(county) if options.cheats else ()
-        for cheat in self.cheats:
-            cheat.begin(self.world)
-        self.outlets = {station.station_id: self._outlet(station) for station in county.stations}
-        self.orders = Orders()
-        self.control = Port(lambda port: ControlConnection(port, self.orders))
-
-    def _outlet(self, station: StationPlan) -> Outlet:
-        world = self.world
-        units = {
-            plan.unit: DispenserRegisters(world.dispensers[plan.registered.dispenser_id], lambda: world.now_s)
-            for plan in station.dispensers
-        }
-        tanks = [world.tanks[plan.registered.tank_id] for plan in station.tanks]
-        return Outlet(units, Gauge(world.county.seed, tanks, lambda: world.now_us, self._units(station.station_id)))
-
-    def _units(self, station: str) -> Units:
-        return Units.US if station in self._options.us_gauges else Units.METRIC
-
-    async def turn(self) -> None:
-        """Move the world with the clock, for ever."""
-        while True:
-            self.world.advance_to(self._clock.now(), _MOST_STEPS)
-            await self._clock.sleep(STEP_S)  # a late turn takes two steps, so being late does not add up
-
-    async def obey(self, order: dict[str, object]) -> Answer:
-        """Carry out one order from the control port; raises ``Refused``."""
-        match order:
-            case {"do": "status"}:
-                return self._status()
-            case {"do": "stop", "station": str(station)}:
-                await self._outlet_of(station).close()
-                return {"station": station, "listening": False}
-            case {"do": "start", "station": str(station)}:
-                try:
-                    await self._outlet_of(station).open()
-                except OSError as error:
-                    raise Refused(f"{station} cannot listen again ({error}); start the simulator anew") from error
-                return {"station": station, "listening": True}
-            case _:
-                raise Refused(f"unknown order {order}; there are stop and start with a station, and status")
-
-    def _outlet_of(self, station: str) -> Outlet:
-        outlet = self.outlets.get(station)
-        if outlet is None:
-            raise Refused(f"no station {station!r}; there are {_span(self.world.county)}")
-        return outlet
-
-    def _status(self) -> Answer:
-        stopped = [name for name, outlet in self.outlets.items() if not outlet.listening]
-        return {
-            "stations": len(self.outlets),
-            "stopped": stopped,
-            "nozzles": len(self.world.nozzles),
-            "fuelling": len(self.world.fuelling),
-            "running_s": round((self.world.now_us - self.world.start_us) / 1e6, 1),
-        }
-
-    def address_book(self) -> dict[str, object]:
-        """The content of ``sim.json``."""
-        stations = []
-        for plan in self.world.county.stations:
-            outlet = self.outlets[plan.station_id]
-            dispensers = [
-                {
-                    "dispenser_id": part.registered.dispenser_id,
-                    "unit": part.unit,
-                    "nozzle_ids": [nozzle.registered.nozzle_id for nozzle in part.nozzles],
-                }
-                for part in plan.dispensers
-            ]
-            stations.append(
-                {
-                    "station_id": plan.station_id,
-                    "modbus_port": outlet.modbus.number,
-                    "gauge_port": outlet.gauge.number,
-                    "gauge_units": self._units(plan.station_id),
-                    "dispensers": dispensers,
-                    "tank_ids": [tank.registered.tank_id for tank in plan.tanks],
-                }
-            )
-        return {"control_port": self.control.number, "stations": stations}
-
-
-@asynccontextmanager
-async def running(options: Options, clock: Clock) -> AsyncIterator[Sim]:
-    """A simulator that listens and runs until the body ends; its files stand in ``options.out`` meanwhile."""
-    file = options.out / SIM_FILE
-    async with AsyncExitStack() as stack:
-        sim = Sim(options, clock)
-        for outlet in sim.outlets.values():
-            stack.push_async_callback(outlet.close, hold=False)
-            await outlet.open()
-        stack.push_async_callback(sim.control.close, hold=False)
-        await sim.control.open()
-        file.unlink(missing_ok=True)  # whoever waits for it must not read an old one
-        write_ledger(options.out / "ledger", sim.world.county)
-        write_json(options.out / "truth.json", truth_of(sim.cheats, sim.world))
-        write_json(file, sim.address_book())
-        stack.callback(file.unlink, missing_ok=True)
-        async with asyncio.TaskGroup() as tasks:
-            work = [tasks.create_task(sim.turn()), tasks.create_task(sim.orders.carry_out(sim.obey))]
-            try:
-                yield sim
-            finally:
-                for task in work:
-                    task.cancel()
-
-
-def _span(county: County) -> str:
-    names = [station.station_id for station in county.stations]
-    return ", ".join(names) if len(names) <= 12 else f"{names[0]} to {names[-1]}"

@@ -76,6 +76,15 @@ def test_the_whole_county_its_files_and_its_end_when_stdin_closes(tmp_path: Path
 
         truth = json.loads((tmp_path / "truth.json").read_text(encoding="utf-8"))
         assert [item["cause"] for item in truth["items"]] == ["short_delivery", "identity_change", "offline_sale"]
+        assert [item["scenario"] for item in truth["items"]] == [
+            "display_multiplied",
+            "mainboard_swapped",
+            "hidden_sale",
+        ]
+        offers = [offer for station in stations for offer in station["lines"]]
+        assert {(offer["protocol"], offer["mode"]) for offer in offers} == {("modbus", "poll"), ("tls350", "poll")}
+        assert offers[0]["address"] == f"tcp://127.0.0.1:{stations[0]['modbus_port']}"
+        assert offers[0]["devices"] == {d["dispenser_id"]: d["unit"] for d in stations[0]["dispensers"]}
         onset = datetime.fromisoformat(truth["items"][0]["onset"])
         assert abs((onset - began).total_seconds()) < 20
 
@@ -119,6 +128,72 @@ def test_stop_start_and_status_from_the_command_line(tmp_path: Path, capsys: pyt
         assert "start it again with `serve`" in capsys.readouterr().err
 
 
+def test_faults_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with served(tmp_path, "--stations", "2", "--no-cheats"):
+        out = ["--out", str(tmp_path)]
+        fault = ["fault", "S20", "--protocol", "tls350", "--kind", "garbage", "--share", "0.3", "--for", "60"]
+        assert main([*fault, *out]) == 0
+        assert main(["fault", "S01", "--kind", "delay", "--delay", "0.5", *out]) == 0
+        assert main(["status", *out]) == 0
+        set_, delayed, status = map(json.loads, capsys.readouterr().out.splitlines())
+        assert (set_["station"], set_["fault"], set_["stations"]) == ("S20", "garbage", ["S20"])
+        assert set_["until"] is not None
+        assert delayed["until"] is None
+        assert [(f["station"], f["protocol"]) for f in status["faults"]] == [("S01", None), ("S20", "tls350")]
+        assert main(["clear", "S20", *out]) == 0
+        assert json.loads(capsys.readouterr().out) == {"ok": True, "station": "S20", "cleared": 1}
+        assert main(["fault", "S20", "--protocol", "dart", "--kind", "jam", *out]) == 1
+        assert "no line 'dart'; there are modbus, tls350" in capsys.readouterr().err
+
+
+def test_a_fleet_file_at_another_speed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = tmp_path / "two.toml"
+    fleet.write_text(
+        """
+name = "two"
+start = 2026-06-01T00:00:00+08:00
+days = 7
+[stations]
+count = 2
+[[line]]
+protocol = "dart"
+wire = "pty"
+mode = "tap"
+stations = ["S20"]
+[[fault]]
+station = "S01"
+kind = "power_cut"
+onset = "PT0S"
+""",
+        encoding="utf-8",
+    )
+    out = tmp_path / "out"
+    with served(out, "--fleet", str(fleet), "--speed", "3600"):
+        first, second = book_of(out)["stations"]  # type: ignore[misc]
+        assert {"modbus_port", "gauge_port"} <= set(first)
+        assert "modbus_port" not in second
+        assert [offer["protocol"] for offer in second["lines"]] == ["dart", "tls350"]
+        assert second["lines"][0]["address"].startswith("serial:/dev/")
+        assert main(["status", "--out", str(out)]) == 0
+        status = json.loads(capsys.readouterr().out)
+        assert status["speed"] == 3600
+        assert status["at"].startswith("2026-05-31T") or status["at"].startswith("2026-06-0")
+        assert status["faults"] == [{"station": "S01", "protocol": None, "kind": "power_cut"}]
+
+
+def test_generate_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fleet = tmp_path / "one.toml"
+    fleet.write_text('name = "one"\nstart = 2026-06-01T00:00:00+08:00\ndays = 1\n[stations]\ncount = 1\n')
+    out = tmp_path / "out"
+    assert main(["generate", "--fleet", str(fleet), "--out", str(out), "--format", "csv", "--workers", "1"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["rows"]["stations"] == 1
+    assert told["rows"]["transactions"] > 50
+    assert (out / "transactions.csv").is_file()
+    assert main(["generate", "--fleet", str(fleet), "--out", str(out)]) == 1
+    assert "choose a new or an empty folder" in capsys.readouterr().err
+
+
 def test_errors_name_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--out", str(tmp_path)]) == 1
     assert "no simulator runs in this folder; start one with `serve --out" in capsys.readouterr().err
@@ -126,7 +201,9 @@ def test_errors_name_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["status", "--out", str(tmp_path)]) == 1
     assert "remove it and start the simulator again" in capsys.readouterr().err
     for wrong, words in (
-        (["--stations", "47"], "1 to 46 stations"),
+        (["--stations", "2001"], "1 to 2000 stations"),
+        (["--fleet", "demon"], "did you mean 'demo'"),
+        (["--speed", "-1"], "--speed -1"),
         (["--demand", "0"], "--demand 0"),
         (["--us-gauge", "S99"], "no such station"),
     ):

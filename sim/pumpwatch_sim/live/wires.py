@@ -1,18 +1,22 @@
-"""Where the world meets the network: listening ports of the stations and the bytes that pass them."""
+"""The wires themselves: TCP ports on loopback and pseudo-terminals, and the bytes that pass them."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import os
 import socket
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import struct
+import termios
+import tty
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import cast
 
-from pumpwatch_sim.wire import modbus, tls350
-
 LOOPBACK = "127.0.0.1"
-COMMAND_GAP_S = 0.2
-"""A gauge command that pauses so long is taken as ended."""
+_MOST_WAITING = 1 << 16
+"""Bytes a pseudo-terminal may owe a peer that does not read; what comes on top is lost, as on a serial line."""
 
 
 class Connection(asyncio.Protocol):
@@ -51,7 +55,7 @@ class Connection(asyncio.Protocol):
         if data and self._transport is not None:
             self._transport.write(data)
 
-    def close(self) -> None:
+    def hang_up(self) -> None:
         """End it after what is written."""
         if self._transport is not None:
             self._transport.close()
@@ -62,56 +66,24 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
 
-class ModbusConnection(Connection):
-    """A Modbus TCP master talking to the dispensers of a station."""
+class Wire(ABC):
+    """Something others can open; while it is closed its address stays its own."""
 
-    def __init__(self, port: Port, units: Mapping[int, modbus.Registers]) -> None:
-        super().__init__(port)
-        self._units = units
-        self._framer = modbus.RequestFramer()
+    @property
+    @abstractmethod
+    def listening(self) -> bool:
+        """Whether it answers."""
 
-    def data_received(self, data: bytes) -> None:
-        """Answer each request in its turn; garbage ends the connection."""
-        try:
-            requests = self._framer.feed(data)
-        except modbus.GarbageError:
-            self.close()
-            return
-        self.send(b"".join(modbus.answer(request, self._units) for request in requests))
+    @abstractmethod
+    async def open(self) -> None:
+        """Answer; nothing happens when it already does. Raises ``OSError`` when the address has been lost."""
 
-
-class GaugeConnection(Connection):
-    """A host talking to the tank gauge of a station."""
-
-    def __init__(self, port: Port, console: tls350.Console) -> None:
-        super().__init__(port)
-        self._console = console
-        self._framer = tls350.CommandFramer()
-        self._gap: asyncio.TimerHandle | None = None
-
-    def data_received(self, data: bytes) -> None:
-        """Answer each command; one that does not say its end has ended when nothing follows for a moment."""
-        self._forget_gap()
-        self._answer(self._framer.feed(data))
-        if self._framer.pending:
-            loop = asyncio.get_running_loop()
-            self._gap = loop.call_later(COMMAND_GAP_S, lambda: self._answer(self._framer.idle()))
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for no further byte."""
-        self._forget_gap()
-        super().connection_lost(exc)
-
-    def _answer(self, commands: list[str]) -> None:
-        self.send(b"".join(tls350.answer(command, self._console) for command in commands))
-
-    def _forget_gap(self) -> None:
-        if self._gap is not None:
-            self._gap.cancel()
-            self._gap = None
+    @abstractmethod
+    async def close(self, hold: bool = True) -> None:
+        """Answer no more and cut everybody off; with ``hold`` keep the address for later."""
 
 
-class Port:
+class Port(Wire):
     """One TCP port on loopback that can be closed and opened again under the same number.
 
     While closed it is still held (bound, not listening): connecting is refused and nobody else gets the number.
@@ -130,14 +102,19 @@ class Port:
         """Whether it accepts."""
         return self._server is not None
 
+    @property
+    def opened(self) -> frozenset[Connection]:
+        """Who is connected now."""
+        return frozenset(self._opened)
+
     async def open(self) -> None:
-        """Listen; nothing happens when it already does. Raises ``OSError`` when the number has been lost to another."""
+        """Listen."""
         if self._server is None:
             held, self._held = self._held or _bound(self.number), None
             self._server = await asyncio.get_running_loop().create_server(lambda: self._accept(self), sock=held)
 
     async def close(self, hold: bool = True) -> None:
-        """Stop listening and cut every connection; with ``hold`` keep the number for later."""
+        """Stop listening and cut every connection."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -161,33 +138,83 @@ class Port:
         self._opened.discard(connection)
 
 
-@dataclass(slots=True)
-class Outlet:
-    """The two ports of a station: dispensers (Modbus TCP, one unit each) and tank gauge (TLS-350)."""
+class Pty(Wire):
+    """A pseudo-terminal standing for a serial port; speed and parity are whatever the peer sets.
 
-    units: Mapping[int, modbus.Registers]
-    console: tls350.Console
-    modbus: Port = field(init=False)
-    gauge: Port = field(init=False)
+    The simulator keeps both ends: the far one stays raw whoever comes and goes, and tells whether somebody reads.
+    """
 
-    def __post_init__(self) -> None:
-        self.modbus = Port(lambda port: ModbusConnection(port, self.units))
-        self.gauge = Port(lambda port: GaugeConnection(port, self.console))
+    def __init__(self) -> None:
+        """Raises ``OSError`` when the system has no more of them."""
+        self.received: Callable[[bytes], None] = _nobody
+        """Takes what the peer writes."""
+        self._near, self._far = os.openpty()
+        tty.setraw(self._near)
+        tty.setraw(self._far)
+        os.set_blocking(self._near, False)
+        self.path = os.ttyname(self._far)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiting = bytearray()
 
     @property
     def listening(self) -> bool:
-        """Whether the station can be reached."""
-        return self.modbus.listening and self.gauge.listening
+        """Whether it is read."""
+        return self._loop is not None
+
+    @property
+    def unread(self) -> int:
+        """Bytes no peer has taken yet."""
+        answer = fcntl.ioctl(self._far, termios.FIONREAD, bytes(4))
+        return int(struct.unpack("i", answer)[0]) + len(self._waiting)
 
     async def open(self) -> None:
-        """Make the station reachable."""
-        await self.modbus.open()
-        await self.gauge.open()
+        """Read what peers write."""
+        if self._loop is None:
+            termios.tcflush(self._near, termios.TCIOFLUSH)
+            self._loop = asyncio.get_running_loop()
+            self._loop.add_reader(self._near, self._readable)
 
     async def close(self, hold: bool = True) -> None:
-        """Take the station off the network; with ``hold`` its port numbers stay its own."""
-        await self.modbus.close(hold)
-        await self.gauge.close(hold)
+        """Fall silent; a peer on a serial port is not told."""
+        if self._loop is not None:
+            self._loop.remove_reader(self._near)
+            self._loop.remove_writer(self._near)
+            self._loop = None
+        self._waiting.clear()
+        if not hold and self._near >= 0:
+            os.close(self._near)
+            os.close(self._far)
+            self._near = self._far = -1
+
+    def hang_up(self) -> None:
+        """A serial port cannot hang up; what waits is lost."""
+        self._waiting.clear()
+
+    def forget(self) -> None:
+        """Throw away what nobody has read."""
+        self._waiting.clear()
+        termios.tcflush(self._far, termios.TCIFLUSH)
+
+    def send(self, data: bytes) -> None:
+        """Write, now or as soon as the peer takes it."""
+        if self._loop is not None and len(self._waiting) + len(data) <= _MOST_WAITING:
+            self._waiting += data
+            self._writable()
+
+    def _readable(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self.received(os.read(self._near, 65_536))
+
+    def _writable(self) -> None:
+        if self._loop is None:
+            return
+        with contextlib.suppress(BlockingIOError):
+            sent = os.write(self._near, self._waiting) if self._waiting else 0
+            del self._waiting[:sent]
+        if self._waiting:
+            self._loop.add_writer(self._near, self._writable)
+        else:
+            self._loop.remove_writer(self._near)
 
 
 def _bound(number: int) -> socket.socket:
@@ -201,3 +228,7 @@ def _bound(number: int) -> socket.socket:
         held.close()
         raise
     return held
+
+
+def _nobody(data: bytes) -> None:
+    """Nobody listens to it yet."""
