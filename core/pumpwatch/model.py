@@ -219,6 +219,56 @@ class WorkOrder:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class ChartPoint:
+    """One line of a tank's strapping chart, as the gauge has it (canonical table ``tank_charts``)."""
+
+    tank_id: str
+    height_mm: float
+    volume_l: float
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a station told the tax office of one month and grade. Litres, CNY."""
+
+    station_id: str
+    period: str
+    """``YYYY-MM``."""
+    grade: str
+    declared_purchase_l: float | None = None
+    declared_sale_l: float | None = None
+    declared_revenue_cny: float | None = None
+    tax_paid_cny: float | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HotlineReport:
+    """A citizen's report to a hotline (canonical table ``reports_12315``); two with the same words are one."""
+
+    station_id: str
+    at: datetime
+    nozzle_id: str | None = None
+    channel: str | None = None
+    """``12315``, ``12366`` or ``other``."""
+    text: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CovertTest:
+    """A purchase by an inspector who did not say so, measured afterwards. Litres."""
+
+    nozzle_id: str
+    at: datetime
+    displayed_l: float
+    measured_l: float
+    reference_uncertainty_percent: float | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
 # ---------------------------------------------------------------- what devices report
 
 
@@ -259,6 +309,8 @@ class Transaction:
     preset_value: float | None = None
     raw: bytes = b""
     """The record as the device sent it, kept for evidence."""
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Unknown columns of the import."""
 
     @property
     def at(self) -> datetime:
@@ -283,6 +335,7 @@ class TankReading:
     water_mm: float | None = None
     temperature_c: float | None = None
     density_kg_m3: float | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +348,12 @@ class Delivery:
     declared_l: float | None = None
     end: datetime | None = None
     document_no: str | None = None
+    declared_20c_l: float | None = None
+    """As declared, at 20 °C."""
+    supplier: str | None = None
+    truck: str | None = None
+    quality_report_no: str | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +395,7 @@ class DeviceEvent:
     device_id: str
     kind: EventKind
     detail: Mapping[str, str | float | int | bool | None] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 Record: TypeAlias = Transaction | TankReading | Delivery | DeviceIdentity | DeviceEvent

@@ -1,33 +1,63 @@
-"""``pumpwatch import``: bring ledger tables into the data folder."""
+"""``pumpwatch import`` and ``export``: canonical data sets into and out of the data folder."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import Progress
+from pydantic import ValidationError
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from pumpwatch.cli.output import DEFAULT_DATA, AsJson, Data, show, show_json, stderr
+from pumpwatch.canonical import (
+    TABLES,
+    ExportedTable,
+    ExportProgress,
+    Format,
+    Span,
+    export_folder,
+    hold,
+    import_folder,
+)
+from pumpwatch.cli.output import DEFAULT_DATA, AsJson, Config, Data, PluginsDir, show, show_json, stderr
+from pumpwatch.cli.serving import DEFAULT_CONFIG, settings_for
+from pumpwatch.clock import SystemClock
 from pumpwatch.database import Database, ledger_url
 from pumpwatch.errors import BadConfig
-from pumpwatch.ledger import ImportReport, Ledger
+from pumpwatch.historian import Historian
+from pumpwatch.ledger import ImportProgress, ImportReport, Ledger
+from pumpwatch.plugins import Plugins
+from pumpwatch.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from pumpwatch.contracts import Store
+
+TIME_WANTED = "a time with its offset, for example 2026-11-22T08:00:00+08:00"
 
 
 def add_to(app: typer.Typer) -> None:
-    """Register the command."""
+    """Register the commands."""
     app.command("import")(import_)
+    app.command()(export)
 
 
 def import_(
-    folder: Annotated[Path, typer.Argument(help="Folder of tables: stations.csv, dispensers.csv …", metavar="DIR")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of tables: stations.csv, transactions.parquet …", metavar="DIR")
+    ],
     data: Data = DEFAULT_DATA,
+    config: Config = None,
+    plugins_dir: PluginsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import ledger tables (stations, dispensers, tanks, nozzles, work orders); twice changes nothing."""
-    report = asyncio.run(import_ledger(folder, data, quiet=as_json))
+    """Import a canonical data set; wrong rows are named and put into DATA/rejects; twice changes nothing."""
+    report = asyncio.run(import_set(folder, data, config, plugins_dir, quiet=as_json))
     counts = ("table", "added", "changed", "unchanged", "rejected")
     rows = [{c: getattr(table, c) for c in counts} for table in report.tables]
     if as_json:
@@ -35,24 +65,126 @@ def import_(
     else:
         show(rows, as_json=False, title=f"Imported from {folder}")
         for other in report.others:
-            stderr.print(f"{other}: not a ledger table, left alone", style="yellow", markup=False)
+            stderr.print(f"{other}: no table of a data set, left alone", style="yellow", markup=False)
         for problem in report.problems:
             stderr.print(str(problem), style="yellow", markup=False, highlight=False)
+        for table in report.tables:
+            if table.rejects:
+                stderr.print(f"the refused rows of {table.file} are in {table.rejects}", markup=False, highlight=False)
     raise typer.Exit(1 if report.problems else 0)
 
 
-async def import_ledger(folder: Path, data: Path, *, quiet: bool) -> ImportReport:
-    """Import into the ledger of a data folder; bad rows go to ``DATA/rejects``."""
+def export(
+    folder: Annotated[Path, typer.Argument(help="Folder to write the tables into.", metavar="DIR")],
+    table: Annotated[
+        list[str] | None, typer.Option("--table", help="A table to export; may be given several times. Default: all.")
+    ] = None,
+    kind: Annotated[Format, typer.Option("--format", help="How to write tables.")] = Format.PARQUET,
+    start: Annotated[str | None, typer.Option("--from", help="Only rows from this time on.", metavar="TIME")] = None,
+    end: Annotated[str | None, typer.Option("--to", help="Only rows before this time.", metavar="TIME")] = None,
+    data: Data = DEFAULT_DATA,
+    config: Config = None,
+    plugins_dir: PluginsDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Export the ledger and what was measured as a canonical data set."""
+    span = Span(_time(start, "--from"), _time(end, "--to"))
+    tables = tuple(table) if table else TABLES
+    written = asyncio.run(_export(folder, data, config, plugins_dir, tables, kind, span, quiet=as_json))
+    show([asdict(one) for one in written], as_json=as_json, title=f"Exported to {folder}")
+
+
+async def import_set(
+    folder: Path, data: Path, config: Path | None = None, plugins_dir: Path | None = None, *, quiet: bool
+) -> ImportReport:
+    """Import a whole data set into a data folder that no server holds; bad rows go to ``DATA/rejects``."""
     if not folder.is_dir():  # noqa: ASYNC240 - before anything runs
-        raise BadConfig(f"{folder}: no such folder; it should hold stations.csv, dispensers.csv …")
-    data.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
-    with Progress(console=stderr, disable=quiet, transient=True) as progress:
+        raise BadConfig(f"{folder}: no such folder; it should hold stations.csv, transactions.parquet …")
+    with _bar(quiet=quiet) as progress:
         bar = progress.add_task("import", total=None)
-        async with Database.open(ledger_url(data)) as database:
-            return await Ledger(database).import_folder(
-                folder,
-                rejects=data / "rejects",
-                progress=lambda now: progress.update(
-                    bar, description=f"{now.table} {now.rows:,}", completed=now.bytes_read, total=now.bytes_total
-                ),
+
+        def tell(now: ImportProgress) -> None:
+            progress.update(
+                bar, description=f"{now.table} {now.rows:,}", completed=now.bytes_read, total=now.bytes_total
             )
+
+        async with _kept(data, config, plugins_dir) as (database, historian):
+            return await import_folder(database, historian, folder, rejects=data / "rejects", progress=tell)
+
+
+async def import_ledger(folder: Path, data: Path, *, quiet: bool) -> ImportReport:
+    """Import the ledger's tables alone, without opening the history."""
+    data.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs
+    with _bar(quiet=quiet) as progress:
+        progress.add_task("import", total=None)
+        async with Database.open(ledger_url(data)) as database:
+            return await Ledger(database).import_folder(folder, rejects=data / "rejects")
+
+
+async def _export(
+    folder: Path,
+    data: Path,
+    config: Path | None,
+    plugins_dir: Path | None,
+    tables: tuple[str, ...],
+    kind: Format,
+    span: Span,
+    *,
+    quiet: bool,
+) -> tuple[ExportedTable, ...]:
+    if not data.is_dir():  # noqa: ASYNC240 - before anything runs
+        raise BadConfig(f"{data}: no such folder; name the one that holds the data with --data DIR")
+    with _bar(quiet=quiet) as progress:
+        bar = progress.add_task("export", total=None)
+
+        def tell(now: ExportProgress) -> None:
+            progress.update(bar, description=f"{now.table} {now.rows:,}")
+
+        async with _kept(data, config, plugins_dir) as (database, historian):
+            return await export_folder(
+                Ledger(database), historian, folder, kind=kind, tables=tables, span=span, progress=tell
+            )
+
+
+@asynccontextmanager
+async def _kept(data: Path, config: Path | None, plugins_dir: Path | None) -> AsyncIterator[tuple[Database, Historian]]:
+    """Ledger and history of a data folder, held against everybody else."""
+    store = _store(data, config, plugins_dir)
+    with hold(data):
+        async with (
+            Database.open(ledger_url(data)) as database,
+            Historian.open(data / "history", store, SystemClock()) as historian,
+        ):
+            yield database, historian
+
+
+def _store(data: Path, config: Path | None, plugins_dir: Path | None) -> Store:
+    """The store that the configuration names; without a configuration the one that comes with pumpwatch."""
+    here = config is not None or (data / DEFAULT_CONFIG).is_file() or DEFAULT_CONFIG.is_file()
+    settings = settings_for(data, config) if here else Settings()
+    stores = Plugins.discover(settings.plugins.disabled, plugins_dir).stores
+    name = settings.historian.store
+    if name not in stores:
+        raise BadConfig(f"there is no store `{name}`; there are {', '.join(sorted(stores))}")
+    try:
+        own = stores[name].Settings.model_validate(settings.historian.settings)
+    except ValidationError as error:
+        raise BadConfig(f"the settings of the store {name} are wrong: {error}; see `pumpwatch check`") from error
+    return stores[name](own, data / "history" / name)
+
+
+def _time(text: str | None, option: str) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise BadConfig(f"{option}: {text!r} is no time; write {TIME_WANTED}") from error
+    if at.tzinfo is None:
+        raise BadConfig(f"{option}: {text!r} has no offset; write {TIME_WANTED}")
+    return at
+
+
+def _bar(*, quiet: bool) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=stderr, disable=quiet, transient=True)

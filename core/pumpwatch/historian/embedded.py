@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -20,8 +20,10 @@ from pumpwatch.contracts import PluginSettings, Series, Store, hookimpl
 from pumpwatch.errors import NotReachable
 from pumpwatch.historian import merging, segments
 from pumpwatch.historian.answers import newest_of
+from pumpwatch.historian.bulk import RecordBlock, Taken
 from pumpwatch.historian.manifest import Manifest
 from pumpwatch.historian.records import Records
+from pumpwatch.historian.rows import SHAPES, Plain
 from pumpwatch.historian.segments import Damaged, Footer, Segment
 from pumpwatch.model import (
     Batch,
@@ -44,6 +46,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _FOOTERS_KEPT: Final = 128
+_PAGE_ROWS: Final = 50_000
 _log = logging.getLogger(__name__)
 
 
@@ -169,6 +172,26 @@ class EmbeddedStore(Store):
         )
         return await self._in_thread(find)
 
+    async def add_records(self, block: RecordBlock) -> Taken:
+        """The bulk door for imports; see ``historian.bulk``."""
+        return await self._in_thread(self._add, block)
+
+    async def pages(self, kind: type[Record], start_us: int, end_us: int) -> AsyncIterator[Sequence[tuple[Plain, ...]]]:
+        """The bulk door for exports; see ``historian.bulk``."""
+        shape = SHAPES[kind]
+        keys = [next(i for i, c in enumerate(shape.columns) if c.name == k) for k in shape.order[len(shape.home) :]]
+        for pair in self._records.series(kind):
+            after: tuple[Plain, ...] = ()
+            while rows := await self._in_thread(self._records.page, kind, pair, start_us, end_us, after, _PAGE_ROWS):
+                yield rows
+                after = tuple(rows[-1][k] for k in keys)
+                if len(rows) < _PAGE_ROWS:
+                    break
+
+    async def attribute_names(self, kind: type[Record], start_us: int, end_us: int) -> set[str]:
+        """The bulk door for exports; see ``historian.bulk``."""
+        return await self._in_thread(self._records.attribute_names, kind, start_us, end_us)
+
     async def retention(self, now: datetime) -> None:
         """Drop whole segments and single records that are older than the settings allow."""
         await self._in_thread(self._forget, now)
@@ -191,6 +214,10 @@ class EmbeddedStore(Store):
                     self._manifest.replace((), sealed)
             except OSError as error:
                 raise NotReachable(f"{self.folder}: cannot be written ({error}); free space on its disk") from error
+
+    def _add(self, block: RecordBlock) -> Taken:
+        with self._writing:
+            return self._records.add(block)
 
     def _series(self, path: str, start_us: int, end_us: int, limit: int) -> SampleBatch:
         while True:

@@ -11,11 +11,12 @@ from typing import Final
 
 from pumpwatch.clock import Clock
 from pumpwatch.contracts import Series, Store
-from pumpwatch.historian import answers
+from pumpwatch.historian import answers, bulk
+from pumpwatch.historian.bulk import RecordBlock, Taken
 from pumpwatch.historian.drain import BulkStore, Drain
 from pumpwatch.historian.intake import Intake
 from pumpwatch.historian.journal import DEFAULT_MAX_BYTES, Journal
-from pumpwatch.historian.rows import SHAPES
+from pumpwatch.historian.rows import SHAPES, Plain
 from pumpwatch.model import Batch, Record, SampleBatch, Transaction, to_us
 
 _LONG_AGO: Final = -(2**63)
@@ -200,6 +201,22 @@ class Historian:
         fresh = await self._unstored(kind, start, end, None, key)
         stored = await self._drain.opened_store().records(kind, start=start, end=end, key=key, limit=limit)
         return answers.newest_records(SHAPES[kind], stored, fresh, limit)
+
+    # ------------------------------------------------------------ in bulk, past the journal; ``flush`` first
+
+    async def add_records(self, block: RecordBlock) -> Taken:
+        """Keep a block of records for good. Raises ``NotReachable`` and ``Refused``."""
+        return await bulk.add_block(self._drain.opened_store(), block, self.clock.now())
+
+    def pages(
+        self, kind: type[Record], homes: Sequence[str], start_us: int, end_us: int
+    ) -> AsyncIterator[Sequence[tuple[Plain, ...]]]:
+        """The store's records of a kind as rows, in the order of ``Shape.order``; see ``bulk.pages``."""
+        return bulk.pages(self._drain.opened_store(), kind, homes, start_us, end_us)
+
+    async def attribute_names(self, kind: type[Record], homes: Sequence[str], start_us: int, end_us: int) -> set[str]:
+        """Names of all attributes among those records."""
+        return await bulk.attribute_names(self._drain.opened_store(), kind, homes, start_us, end_us)
 
     async def _unstored(
         self, kind: type[Record], start: datetime | None, end: datetime | None, station_id: str | None, key: str | None

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
 from pumpwatch.errors import BadConfig, NotReachable, Refused
+from pumpwatch.historian.bulk import Difference, RecordBlock, Taken
 from pumpwatch.historian.damage import is_damage, kept_aside, move_aside
-from pumpwatch.historian.rows import SHAPES, Form, Shape
+from pumpwatch.historian.layout import column_names, listed, prepare, salvage
+from pumpwatch.historian.rows import SHAPES, Plain, Shape
 from pumpwatch.model import Record, SampleBatch
 
 T = TypeVar("T")
 
-_TYPES: Final[Mapping[Form, str]] = {
-    Form.INTEGER: "INTEGER",
-    Form.TIME: "INTEGER",
-    Form.REAL: "REAL",
-    Form.BYTES: "BLOB",
-}
-_LATEST: Final = (
-    "CREATE TABLE IF NOT EXISTS latest "
-    "(path TEXT NOT NULL UNIQUE, at INTEGER NOT NULL, value REAL, text TEXT, quality INTEGER NOT NULL)"
-)
 _KEEP_LATEST: Final = (
     "INSERT INTO latest VALUES (?, ?, ?, ?, ?) ON CONFLICT (path) DO UPDATE SET at = excluded.at, "
     "value = excluded.value, text = excluded.text, quality = excluded.quality WHERE excluded.at >= latest.at"
 )
-_SALVAGE_TRIES: Final = 2_000
+_KEEP_SUBJECT: Final = "INSERT OR IGNORE INTO subjects VALUES (?, ?, ?)"
+_BULK_CACHE_KIB: Final = 65_536
 
 
 class Records:
@@ -43,6 +39,8 @@ class Records:
         self._lock = threading.Lock()
         self._damage: list[str] = []
         self._open_file: sqlite3.Connection | None = None
+        self._subjects: set[tuple[str, str, str]] = set()
+        """Table, station and subject of every series there is: what a question without an id is put to."""
 
     @property
     def damage(self) -> tuple[str, ...]:
@@ -69,29 +67,68 @@ class Records:
         if file is not None:
             file.close()
 
+    # ------------------------------------------------------------ writing
+
     def write(self, records: Iterable[tuple[str, Record]], latest: Sequence[tuple[object, ...]]) -> None:
         """Keep records (each with its station) and the last samples; durable when it returns.
 
         What was reported first stands; a later report of the same record only fills what the first left out. Raises
         ``Refused`` for a value SQLite has no room for.
         """
-        rows: dict[type[Record], list[tuple[object, ...]]] = {}
+        rows: dict[Shape, list[tuple[Plain, ...]]] = {}
         for station, record in records:
-            rows.setdefault(type(record), []).append((station, *map(_fitting, SHAPES[type(record)].row(record))))
+            shape = SHAPES[type(record)]
+            rows.setdefault(shape, []).append(_fitting(shape, station, shape.row(record)))
 
         def write(file: sqlite3.Connection) -> None:
+            news: set[tuple[str, str, str]] = set()
             with file:
                 file.execute("BEGIN IMMEDIATE")
-                for kind, those in rows.items():
-                    file.executemany(_insert(SHAPES[kind]), those)
+                for shape, those in rows.items():
+                    file.executemany(_insert(shape) + _fill(shape), those)
+                    news |= self._unknown(file, shape, those)
                 file.executemany(_KEEP_LATEST, latest)
+            self._subjects |= news
 
-        try:
-            self._guarded(write)
-        except (OverflowError, sqlite3.IntegrityError) as error:
-            raise Refused(f"{self.path}: a record cannot be stored ({error})") from error
-        except sqlite3.OperationalError as error:
-            raise NotReachable(f"{self.path}: cannot be written ({error}); free space on its disk") from error
+        self._told(write)
+
+    def add(self, block: RecordBlock) -> Taken:
+        """Keep a block in one transaction; durable when it returns. Raises as ``write`` does.
+
+        A row that says otherwise than what is known is left out whole and told.
+        """
+        shape = SHAPES[block.kind]
+        empty = (None,) * len(block)
+        columns = [block.columns.get(c.name, empty) for c in shape.columns]
+        for i in _optional_keys(shape):
+            columns[i] = ["" if value is None else value for value in columns[i]]
+        rows = list(zip(block.stations, *columns, strict=True))
+
+        def add(file: sqlite3.Connection) -> Taken:
+            file.execute(f"PRAGMA cache_size = -{_BULK_CACHE_KIB}")
+            with file:
+                file.execute("BEGIN IMMEDIATE")
+                before = file.total_changes
+                file.executemany(f"{_insert(shape)} ON CONFLICT DO NOTHING", rows)
+                added = file.total_changes - before
+                filled, differing = (0, ()) if added == len(rows) else _compared(file, shape, rows)
+                news = self._unknown(file, shape, rows)
+            self._subjects |= news
+            return Taken(added, filled, differing)
+
+        return self._told(add)
+
+    def _unknown(
+        self, file: sqlite3.Connection, shape: Shape, rows: Sequence[tuple[Plain, ...]]
+    ) -> set[tuple[str, str, str]]:
+        """Series among these rows that are new, noted in the file."""
+        place = column_names(shape).index(shape.subject)
+        pairs = set(map(itemgetter(0, place), rows))
+        news = {(shape.table, str(station), str(subject)) for station, subject in pairs} - self._subjects
+        file.executemany(_KEEP_SUBJECT, sorted(news))
+        return news
+
+    # ------------------------------------------------------------ reading
 
     def find(
         self,
@@ -105,20 +142,48 @@ class Records:
     ) -> list[Record]:
         """Records with start <= time < end, newest first."""
         shape = SHAPES[kind]
-        wanted = {
-            "station = ?": station_id,
-            f'"{shape.subject}" = ?': subject,
-            f'"{shape.time}" >= ?': start_us,
-            f'"{shape.time}" < ?': end_us,
-        }
-        given = {condition: value for condition, value in wanted.items() if value is not None}
-        columns = ", ".join(f'"{c.name}"' for c in shape.columns)
+        time = next(i for i, c in enumerate(shape.columns) if c.name == shape.time)
+
+        def find(file: sqlite3.Connection) -> list[tuple[Plain, ...]]:
+            series: list[Iterator[tuple[Plain, ...]]] = []
+            for table, station, name in sorted(self._subjects):
+                if table == shape.table and station_id in (None, station) and subject in (None, name):
+                    where, given = _span(shape, station, name, start_us, end_us)
+                    sql = f'SELECT {_fields(shape)} FROM {table} WHERE {where} ORDER BY "{shape.time}" DESC LIMIT ?'  # noqa: S608
+                    series.append(file.execute(sql, (*given, limit)))
+            return list(islice(heapq.merge(*series, key=itemgetter(time), reverse=True), limit))
+
+        return [shape.record(_empty_keys(shape, row)) for row in self._guarded(find)]
+
+    def series(self, kind: type[Record]) -> list[tuple[str, str]]:
+        """Station and subject of every series of a kind, in the order in which they are kept."""
+        shape = SHAPES[kind]
+        with self._lock:
+            pairs = [(station, name) for table, station, name in self._subjects if table == shape.table]
+        return sorted(pairs, key=lambda pair: pair if len(shape.home) > 1 else pair[::-1])
+
+    def page(
+        self, kind: type[Record], pair: tuple[str, str], start_us: int, end_us: int, after: tuple[Plain, ...], n: int
+    ) -> list[tuple[Plain, ...]]:
+        """At most n rows of one series with start <= time < end, in their order, after the row with this key."""
+        shape = SHAPES[kind]
+        where, given = _span(shape, *pair, start_us, end_us)
+        rest = shape.order[len(shape.home) :]
+        if after:
+            where += f" AND ({listed(rest)}) > ({', '.join('?' * len(rest))})"
+            given += tuple("" if value is None else value for value in after)
+        sql = f"SELECT {_fields(shape)} FROM {shape.table} WHERE {where} ORDER BY {listed(rest)} LIMIT ?"  # noqa: S608
+        rows = self._guarded(lambda file: file.execute(sql, (*given, n)).fetchall())
+        return [tuple(_empty_keys(shape, row)) for row in rows] if _optional_keys(shape) else rows
+
+    def attribute_names(self, kind: type[Record], start_us: int, end_us: int) -> set[str]:
+        """Names of all attributes among the records with start <= time < end."""
+        shape = SHAPES[kind]
         sql = (
-            f"SELECT {columns} FROM {shape.table} WHERE {' AND '.join(['1', *given])} "  # noqa: S608 - names from SHAPES
-            f'ORDER BY "{shape.time}" DESC, rowid DESC LIMIT ?'
+            f"SELECT DISTINCT one.key FROM {shape.table} t, json_each(t.attributes) one "  # noqa: S608
+            f'WHERE t.attributes IS NOT NULL AND t."{shape.time}" >= ? AND t."{shape.time}" < ?'
         )
-        rows = self._guarded(lambda file: file.execute(sql, (*given.values(), limit)).fetchall())
-        return [shape.record(row) for row in rows]
+        return {name for (name,) in self._guarded(lambda file: file.execute(sql, (start_us, end_us)).fetchall())}
 
     def latest(self) -> SampleBatch:
         """The last sample of every path."""
@@ -133,11 +198,19 @@ class Records:
             np.array([row[4] for row in rows], np.uint8),
         )
 
+    # ------------------------------------------------------------ forgetting
+
     def forget(self, kind: type[Record], before_us: int) -> None:
         """Remove the records of one type that are older."""
         shape = SHAPES[kind]
-        sql = f'DELETE FROM {shape.table} WHERE "{shape.time}" < ?'  # noqa: S608 - names from SHAPES
-        self._guarded(lambda file: file.execute(sql, (before_us,)))
+
+        def forget(file: sqlite3.Connection) -> None:
+            for table, station, name in sorted(self._subjects):
+                if table == shape.table:
+                    where, given = _span(shape, station, name, None, before_us)
+                    file.execute(f"DELETE FROM {table} WHERE {where}", given)  # noqa: S608 - names from SHAPES
+
+        self._guarded(forget)
 
     def forget_latest(self, before_us: int) -> None:
         """Remove last samples that are older."""
@@ -149,13 +222,20 @@ class Records:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = sqlite3.connect(self.path, isolation_level=None, timeout=1.0, check_same_thread=False)
         self._open_file = file
-        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL", "temp_store = MEMORY"):
             file.execute(f"PRAGMA {pragma}")
-        file.execute(_LATEST)
-        for shape in SHAPES.values():
-            for sql in _create(shape):
-                file.execute(sql)
+        prepare(file)
+        self._subjects = set(file.execute("SELECT kind, station, subject FROM subjects"))
         return file
+
+    def _told(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Write, with SQLite's errors as the store's."""
+        try:
+            return self._guarded(work)
+        except (OverflowError, sqlite3.IntegrityError) as error:
+            raise Refused(f"{self.path}: a record cannot be stored ({error})") from error
+        except sqlite3.OperationalError as error:
+            raise NotReachable(f"{self.path}: cannot be written ({error}); free space on its disk") from error
 
     def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
@@ -176,60 +256,106 @@ class Records:
         saved = 0
         try:
             file.execute("ATTACH DATABASE ? AS damaged", (str(aside),))
-            for table in ("latest", *(s.table for s in SHAPES.values())):
-                saved += _salvage(file, table)
+            saved = salvage(file)
             file.execute("DETACH DATABASE damaged")
         except sqlite3.DatabaseError:
             pass  # nothing in it can be read
+        self._subjects = set(file.execute("SELECT kind, station, subject FROM subjects"))
         self._damage.append(
             f"{self.path}: damaged ({error}); {saved} records were saved, the rest is kept in {aside.name}"
         )
         return file
 
 
-def _salvage(file: sqlite3.Connection, table: str) -> int:
-    try:
-        first, last = file.execute(f"SELECT min(rowid), max(rowid) FROM damaged.{table}").fetchone()  # noqa: S608
-    except sqlite3.DatabaseError:
-        return 0
-    ranges = [] if first is None else [(first, last)]
-    copy = f"INSERT OR IGNORE INTO {table} SELECT * FROM damaged.{table} NOT INDEXED WHERE rowid BETWEEN ? AND ?"  # noqa: S608
-    saved = 0
-    for _ in range(_SALVAGE_TRIES):
-        if not ranges:
-            break
-        first, last = ranges.pop()
-        try:
-            saved += file.execute(copy, (first, last)).rowcount
-        except sqlite3.DatabaseError:
-            middle = (first + last) // 2
-            ranges += [(middle + 1, last), (first, middle)] if first < last else []
-    return saved
+# ---------------------------------------------------------------- statements; all names come from SHAPES
 
 
-def _create(shape: Shape) -> list[str]:
-    columns = [
-        f'"{c.name}" {_TYPES.get(c.form, "TEXT")}{"" if c.may_lack or c.form is Form.REAL else " NOT NULL"}'
-        for c in shape.columns
-    ]
-    optional = {c.name for c in shape.columns if c.may_lack}
-    key = ", ".join(f"coalesce(\"{k}\", '')" if k in optional else f'"{k}"' for k in shape.key)
-    return [
-        f"CREATE TABLE IF NOT EXISTS {shape.table} (station TEXT NOT NULL, {', '.join(columns)})",
-        f"CREATE UNIQUE INDEX IF NOT EXISTS {shape.table}_key ON {shape.table} ({key})",
-        f'CREATE INDEX IF NOT EXISTS {shape.table}_time ON {shape.table} ("{shape.time}")',
-        f'CREATE INDEX IF NOT EXISTS {shape.table}_subject ON {shape.table} ("{shape.subject}", "{shape.time}")',
-        f'CREATE INDEX IF NOT EXISTS {shape.table}_station ON {shape.table} (station, "{shape.time}")',
-    ]
+def _insert(shape: Shape, table: str = "") -> str:
+    names = column_names(shape)
+    return f"INSERT INTO {table or shape.table} ({listed(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
 
 
-def _insert(shape: Shape) -> str:
-    fillable = [c.name for c in shape.columns if c.may_lack and c.name not in shape.key]
-    fill = "UPDATE SET " + ", ".join(f'"{c}" = coalesce("{c}", excluded."{c}")' for c in fillable)
-    places = ", ".join("?" * (len(shape.columns) + 1))
-    return f"INSERT INTO {shape.table} VALUES ({places}) ON CONFLICT DO {fill if fillable else 'NOTHING'}"  # noqa: S608
+def _fillable(shape: Shape) -> list[str]:
+    return [c.name for c in shape.columns if c.may_lack and c.name not in shape.key]
 
 
-def _fitting(value: Any) -> Any:  # noqa: ANN401 - any plain value passes
-    """Lone surrogates (bytes that were no text) cannot be kept in SQLite and become question marks."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) else value
+def _fill(shape: Shape) -> str:
+    """What a second report does: nothing, unless it knows what the first left out."""
+    fillable = _fillable(shape)
+    fill = ", ".join(f'"{c}" = coalesce("{c}", excluded."{c}")' for c in fillable)
+    news = " OR ".join(f'("{c}" IS NULL AND excluded."{c}" IS NOT NULL)' for c in fillable)
+    return f" ON CONFLICT DO UPDATE SET {fill} WHERE {news}" if fillable else " ON CONFLICT DO NOTHING"
+
+
+def _fields(shape: Shape) -> str:
+    return listed([c.name for c in shape.columns])
+
+
+def _span(
+    shape: Shape, station: str, subject: str, start_us: int | None, end_us: int | None
+) -> tuple[str, tuple[object, ...]]:
+    """Condition and values for a span of one series, as the primary key finds it."""
+    home = (station, subject)[-len(shape.home) :]
+    wanted: list[tuple[str, object]] = [(f'"{h}" = ?', v) for h, v in zip(shape.home, home, strict=True)]
+    wanted += [("station = ?", station)]
+    wanted += [] if start_us is None else [(f'"{shape.time}" >= ?', start_us)]
+    wanted += [] if end_us is None else [(f'"{shape.time}" < ?', end_us)]
+    return " AND ".join(condition for condition, _ in wanted), tuple(value for _, value in wanted)
+
+
+def _compared(
+    file: sqlite3.Connection, shape: Shape, rows: Sequence[tuple[Plain, ...]]
+) -> tuple[int, tuple[Difference, ...]]:
+    """Fill from these rows what is missing; name those that say otherwise than the table."""
+    names = column_names(shape)
+    columns = [f'"{row[1]}" {row[2]}' for row in file.execute(f"PRAGMA table_info({shape.table})")]
+    file.execute(f"CREATE TEMP TABLE incoming ({', '.join(columns)})")
+    file.executemany(_insert(shape, "incoming"), rows)
+    differing = _differing(file, shape)
+    file.executemany("DELETE FROM incoming WHERE rowid = ?", [(d.number + 1,) for d in differing])
+    before = file.total_changes
+    file.execute(
+        f"INSERT INTO {shape.table} ({listed(names)}) SELECT {listed(names)} FROM incoming WHERE true{_fill(shape)}"  # noqa: S608
+    )
+    filled = file.total_changes - before
+    if filled:
+        differing += _differing(file, shape)  # two rows may have told what a third left out, each otherwise
+    file.execute("DROP TABLE incoming")
+    return filled, tuple(sorted(differing, key=lambda d: d.number))
+
+
+def _differing(file: sqlite3.Connection, shape: Shape) -> list[Difference]:
+    facts = [n for n in column_names(shape) if n not in shape.key]
+    differs = {n: f'(i."{n}" <> t."{n}")' for n in facts}
+    first = " ".join(f"WHEN {condition} THEN '{n}'" for n, condition in differs.items())
+    value = " ".join(f'WHEN {condition} THEN t."{n}"' for n, condition in differs.items())
+    same = " AND ".join(f'i."{k}" = t."{k}"' for k in shape.order)
+    found = file.execute(
+        f"SELECT i.rowid, CASE {first} END, CASE {value} END FROM incoming i CROSS JOIN {shape.table} t ON {same} "  # noqa: S608
+        f"WHERE {' OR '.join(differs.values())}"
+    )
+    return [Difference(number - 1, name, told) for number, name, told in found]
+
+
+def _fitting(shape: Shape, station: str, row: tuple[Any, ...]) -> tuple[Plain, ...]:
+    """A row as SQLite takes it: no empty key, and question marks for lone surrogates (bytes that were no text)."""
+    fitting: list[Plain] = []
+    for column, value in zip(shape.columns, row, strict=True):
+        if value is None and column.name in shape.key:
+            fitting.append("")
+        else:
+            fitting.append(value.encode(errors="replace").decode() if isinstance(value, str) else value)
+    if "station_id" in shape.key:
+        station = str(row[next(i for i, c in enumerate(shape.columns) if c.name == "station_id")])
+    return (station, *fitting)
+
+
+def _optional_keys(shape: Shape) -> list[int]:
+    """Places of columns that may lack but stand in the key, where SQLite wants an empty text for nothing."""
+    return [i for i, c in enumerate(shape.columns) if c.may_lack and c.name in shape.key]
+
+
+def _empty_keys(shape: Shape, row: tuple[Plain, ...]) -> Iterator[Plain]:
+    """A row as the record is made of it: what is empty in the key and may be is None."""
+    for column, value in zip(shape.columns, row, strict=True):
+        yield None if value == "" and column.may_lack and column.name in shape.key else value

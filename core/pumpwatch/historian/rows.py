@@ -64,6 +64,17 @@ class Shape:
     """The field that ``Store.records(key=…)`` asks for."""
     columns: tuple[Column, ...]
 
+    @property
+    def home(self) -> tuple[str, ...]:
+        """What one series of records has in common: the subject, with its station where ids are of a station alone."""
+        return ("station_id", self.subject) if "station_id" in self.key else (self.subject,)
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """The key with home and time in front: the order in which records are kept and handed out."""
+        first = (*self.home, self.time)
+        return (*first, *(k for k in self.key if k not in first))
+
     def row(self, record: Record) -> tuple[Plain, ...]:
         """Take a record apart, in the order of ``columns``."""
         return tuple(_WRITE[c.form](getattr(record, c.name), c.may_lack) for c in self.columns)

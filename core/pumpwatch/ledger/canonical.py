@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
@@ -15,26 +16,54 @@ from typing import Any, TypeAlias
 from sqlalchemy import Table
 
 from pumpwatch.database import table_of
-from pumpwatch.ledger.tables import ID_LENGTH, DispenserRow, NozzleRow, StationRow, TankRow, WorkOrderRow
-from pumpwatch.model import Dispenser, Nozzle, Station, Tank, WorkOrder
+from pumpwatch.ledger.tables import (
+    ID_LENGTH,
+    ChartPointRow,
+    CovertTestRow,
+    DeclarationRow,
+    DispenserRow,
+    HotlineReportRow,
+    NozzleRow,
+    StationRow,
+    TankRow,
+    WorkOrderRow,
+)
+from pumpwatch.model import (
+    ChartPoint,
+    CovertTest,
+    Declaration,
+    Dispenser,
+    HotlineReport,
+    Nozzle,
+    Station,
+    Tank,
+    WorkOrder,
+)
 
-Entry: TypeAlias = Station | Dispenser | Tank | Nozzle | WorkOrder
+Entry: TypeAlias = (
+    Station | Dispenser | Tank | ChartPoint | Nozzle | WorkOrder | Declaration | HotlineReport | CovertTest
+)
 Scalar: TypeAlias = str | float | date | datetime | None
 Check: TypeAlias = Callable[[Scalar], str]
 
 OWNERSHIPS = ("state", "private")
 WORK_ORDER_KINDS = ("repair", "verification", "calibration", "install", "inspection")
+CHANNELS = ("12315", "12366", "other")
+FIRST_YEAR, LAST_YEAR = 1990, 2099
+"""Nothing a station or an office wrote down happened outside these; a time that did has a wrong century."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_MONTH = re.compile(r"[0-9]{4}-(0[1-9]|1[0-2])")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 # ---------------------------------------------------------------- what a value may be: the reason why not, or nothing
 
 
-def _identifier(value: Scalar) -> str:
-    if reason := _said(value):
+def check_id(value: Scalar) -> str:
+    """Why this may not be the id of anything."""
+    if reason := check_said(value):
         return reason
     text = str(value)
     if text != text.strip():
@@ -59,26 +88,37 @@ def check_text(value: object) -> str:
     return ""
 
 
-def _said(value: Scalar) -> str:
+def check_said(value: Scalar) -> str:
+    """Why this may not be text that must be given."""
     return check_text(value) or ("" if str(value).strip() else "is empty")
 
 
-def _one_of(words: tuple[str, ...]) -> Check:
+def one_of(words: tuple[str, ...]) -> Check:
+    """A check for one of a few words."""
     return lambda value: "" if value in words else f"{value!r} is not one of {', '.join(words)}"
 
 
-def _number(value: Scalar) -> str:
+def check_number(value: Scalar) -> str:
+    """Why this may not be a number."""
     return "" if isinstance(value, int | float) and isfinite(value) else f"{value!r} is not a number"
 
 
-def _positive(value: Scalar) -> str:
-    return _number(value) or ("" if isinstance(value, int | float) and value > 0 else f"{value} is not above 0")
+def check_positive(value: Scalar) -> str:
+    """Why this may not be a number above 0."""
+    return check_number(value) or ("" if isinstance(value, int | float) and value > 0 else f"{value} is not above 0")
 
 
-def _between(low: float, high: float) -> Check:
+def check_amount(value: Scalar) -> str:
+    """Why this may not be a number from 0 on: litres, money."""
+    return check_number(value) or ("" if isinstance(value, int | float) and value >= 0 else f"{value} is below 0")
+
+
+def between(low: float, high: float) -> Check:
+    """A check for a number within limits, the limits included."""
+
     def check(value: Scalar) -> str:
         inside = isinstance(value, int | float) and low <= value <= high
-        return _number(value) or ("" if inside else f"{value} is not between {low} and {high}")
+        return check_number(value) or ("" if inside else f"{value} is not between {low} and {high}")
 
     return check
 
@@ -87,26 +127,38 @@ def _day(value: Scalar) -> str:
     return "" if isinstance(value, date) and not isinstance(value, datetime) else f"{value!r} is not a date"
 
 
-def _moment(value: Scalar) -> str:
+def _month(value: Scalar) -> str:
     return (
-        "" if isinstance(value, datetime) and value.tzinfo is not None else f"{value!r} is not a time with its offset"
+        "" if isinstance(value, str) and _MONTH.fullmatch(value) else f"{value!r} is not a month; write it as 2026-11"
     )
+
+
+def check_moment(value: Scalar) -> str:
+    """Why this may not be the time of anything."""
+    if not isinstance(value, datetime) or value.tzinfo is None:
+        return f"{value!r} is not a time with its offset"
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        return f"the year {value.year} is not between {FIRST_YEAR} and {LAST_YEAR}"
+    return ""
 
 
 # ---------------------------------------------------------------- how a cell is read
 
 
-def _read_text(cell: str) -> Scalar:
+def read_text(cell: str) -> Scalar:
+    """The cell as it is."""
     return cell
 
 
-def _read_number(cell: str) -> Scalar:
+def read_number(cell: str) -> Scalar:
+    """A decimal number, written with a point."""
     if not _NUMBER.fullmatch(cell):
         raise ValueError(f"{cell!r} is not a number; write it as 1234.5")
     return float(cell)
 
 
-def _read_day(cell: str) -> Scalar:
+def read_day(cell: str) -> Scalar:
+    """A date, in the one form that everybody writes back alike."""
     # fromisoformat alone would take other ISO forms that spreadsheets do not write back alike
     if _DAY.fullmatch(cell):
         with suppress(ValueError):
@@ -114,7 +166,8 @@ def _read_day(cell: str) -> Scalar:
     raise ValueError(f"{cell!r} is not a date; write it as 2026-11-22")
 
 
-def _read_moment(cell: str) -> Scalar:
+def read_moment(cell: str) -> Scalar:
+    """ISO 8601 with its offset, as aware UTC."""
     with suppress(ValueError, OverflowError):
         at = datetime.fromisoformat(cell)
         if at.tzinfo is not None:
@@ -132,7 +185,7 @@ class Column:
     name: str
     check: Check
     """The reason why a value may not be; empty when it may."""
-    read: Callable[[str], Scalar] = _read_text
+    read: Callable[[str], Scalar] = read_text
     """Turns a cell that is not empty into a value; raises ``ValueError`` with the reason."""
     required: bool = False
     field: str = ""
@@ -155,7 +208,9 @@ class CanonicalTable:
     key: tuple[str, ...]
     """Fields that make two rows the same thing."""
     references: tuple[tuple[str, str], ...] = ()
-    """Field → table in which the thing it names must stand."""
+    """Field → table in which the thing it names must stand, if it names one."""
+    derived: Mapping[str, Callable[[Mapping[str, Scalar]], str]] = field(default_factory=dict)
+    """Columns of the database that the fields make."""
     defaults: Mapping[str, Scalar] = field(init=False)
     """What a field is when nothing is said; None for a field that must be said."""
 
@@ -169,6 +224,10 @@ class CanonicalTable:
     def required(self) -> tuple[str, ...]:
         """Names of the columns that a file must have."""
         return tuple(c.name for c in self.columns if c.required)
+
+    def identity(self, values: Mapping[str, Scalar]) -> tuple[Scalar, ...]:
+        """What makes two rows the same thing."""
+        return tuple(self.derived[k](values) if k in self.derived else values[k] for k in self.key)
 
     def column_of(self, target: str) -> str:
         """The name in the file of the column that fills this field."""
@@ -185,7 +244,7 @@ class CanonicalTable:
 
 
 def _id(name: str, *, required: bool = True) -> Column:
-    return Column(name, _identifier, required=required)
+    return Column(name, check_id, required=required)
 
 
 def _texts(*names: str) -> tuple[Column, ...]:
@@ -193,7 +252,7 @@ def _texts(*names: str) -> tuple[Column, ...]:
 
 
 def _days(*names: str) -> tuple[Column, ...]:
-    return tuple(Column(name, _day, _read_day) for name in names)
+    return tuple(Column(name, _day, read_day) for name in names)
 
 
 STATIONS = CanonicalTable(
@@ -202,11 +261,11 @@ STATIONS = CanonicalTable(
     table_of(StationRow),
     (
         _id("station_id"),
-        Column("name", _said, required=True),
+        Column("name", check_said, required=True),
         *_texts("short_name", "credit_code", "region", "town", "address"),
-        Column("ownership", _one_of(OWNERSHIPS)),
-        Column("latitude", _between(-90, 90), _read_number),
-        Column("longitude", _between(-180, 180), _read_number),
+        Column("ownership", one_of(OWNERSHIPS)),
+        Column("latitude", between(-90, 90), read_number),
+        Column("longitude", between(-180, 180), read_number),
         *_days("business_licence_expires", "retail_licence_expires", "hazmat_licence_expires"),
     ),
     key=("station_id",),
@@ -231,10 +290,10 @@ TANKS = CanonicalTable(
     (
         _id("tank_id"),
         _id("station_id"),
-        Column("grade", _said, required=True),
-        Column("capacity_l", _positive, _read_number, required=True),
-        Column("diameter_mm", _positive, _read_number),
-        Column("length_mm", _positive, _read_number),
+        Column("grade", check_said, required=True),
+        Column("capacity_l", check_positive, read_number, required=True),
+        Column("diameter_mm", check_positive, read_number),
+        Column("length_mm", check_positive, read_number),
         *_texts("manifold"),
     ),
     key=("tank_id",),
@@ -248,9 +307,9 @@ NOZZLES = CanonicalTable(
         _id("nozzle_id"),
         _id("dispenser_id"),
         _id("tank_id"),
-        Column("grade", _said, required=True),
+        Column("grade", check_said, required=True),
         *_texts("encoder_serial"),
-        Column("pulse_l", _positive, _read_number),
+        Column("pulse_l", check_positive, read_number),
         *_texts("certificate_no"),
         *_days("certificate_expires"),
         *_texts("seal_meter", "seal_encoder", "seal_mainboard"),
@@ -265,13 +324,87 @@ WORK_ORDERS = CanonicalTable(
     (
         _id("station_id"),
         _id("device_id"),
-        Column("time", _moment, _read_moment, required=True, field="at"),
-        Column("kind", _one_of(WORK_ORDER_KINDS), required=True),
+        Column("time", check_moment, read_moment, required=True, field="at"),
+        Column("kind", one_of(WORK_ORDER_KINDS), required=True),
         *_texts("signed_by_repairer", "signed_by_institute", "signed_by_station", "certificate_no"),
-        Column("error_percent", _number, _read_number),
+        Column("error_percent", check_number, read_number),
     ),
     key=("station_id", "device_id", "at", "kind"),
     references=(("station_id", "stations"),),
 )
-LEDGER_TABLES = (STATIONS, DISPENSERS, TANKS, NOZZLES, WORK_ORDERS)
+TANK_CHARTS = CanonicalTable(
+    "tank_charts",
+    ChartPoint,
+    table_of(ChartPointRow),
+    (
+        _id("tank_id"),
+        Column("height_mm", check_amount, read_number, required=True),
+        Column("volume_l", check_amount, read_number, required=True),
+    ),
+    key=("tank_id", "height_mm"),
+    references=(("tank_id", "tanks"),),
+)
+DECLARATIONS = CanonicalTable(
+    "declarations",
+    Declaration,
+    table_of(DeclarationRow),
+    (
+        _id("station_id"),
+        Column("period", _month, required=True),
+        _id("grade"),
+        *(
+            Column(name, check_amount, read_number)
+            for name in ("declared_purchase_l", "declared_sale_l", "declared_revenue_cny", "tax_paid_cny")
+        ),
+    ),
+    key=("station_id", "period", "grade"),
+    references=(("station_id", "stations"),),
+)
+
+
+def _digest(values: Mapping[str, Scalar]) -> str:
+    words = [str(values[name] or "") for name in ("nozzle_id", "channel", "text")]
+    return hashlib.sha256("\x1f".join(words).encode()).hexdigest()[:32]
+
+
+REPORTS = CanonicalTable(
+    "reports_12315",
+    HotlineReport,
+    table_of(HotlineReportRow),
+    (
+        Column("time", check_moment, read_moment, required=True, field="at"),
+        _id("station_id"),
+        _id("nozzle_id", required=False),
+        Column("channel", one_of(CHANNELS)),
+        *_texts("text"),
+    ),
+    key=("station_id", "at", "digest"),
+    references=(("station_id", "stations"), ("nozzle_id", "nozzles")),
+    derived={"digest": _digest},
+)
+COVERT_TESTS = CanonicalTable(
+    "covert_tests",
+    CovertTest,
+    table_of(CovertTestRow),
+    (
+        Column("time", check_moment, read_moment, required=True, field="at"),
+        _id("nozzle_id"),
+        Column("displayed_l", check_amount, read_number, required=True),
+        Column("measured_l", check_amount, read_number, required=True),
+        Column("reference_uncertainty_percent", check_amount, read_number),
+    ),
+    key=("nozzle_id", "at"),
+    references=(("nozzle_id", "nozzles"),),
+)
+LEDGER_TABLES = (
+    STATIONS,
+    DISPENSERS,
+    TANKS,
+    TANK_CHARTS,
+    NOZZLES,
+    WORK_ORDERS,
+    DECLARATIONS,
+    REPORTS,
+    COVERT_TESTS,
+)
 """In the order in which they may refer to one another."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,16 +19,43 @@ REJECT_COLUMNS = ("rejected_line", "rejected_column", "rejected_reason")
 """Stand before the original columns in a rejects file; an import passes over them, so a mended file can be imported."""
 
 
+class UnreadableFile(Exception):  # noqa: N818 - what it is
+    """Why a file, or the rest of it, cannot be read; an import names it and goes on with the next file."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileRow:
     """One row as it stands in the file."""
 
     line: int
-    """Line in which the row begins, from 1."""
+    """Line in which the row begins, from 1; the row's number in Excel and Parquet."""
     cells: tuple[str, ...]
     """Blanks at both ends taken off."""
     error: str = ""
     """Why the row cannot be read at all."""
+    wrong: tuple[tuple[int, str], ...] = ()
+    """Place of each cell that cannot be read, and why."""
+
+
+class RowSource(Protocol):
+    """An open file of one table. ``rows`` streams, the header first; it may raise ``UnreadableFile``."""
+
+    path: Path
+    size: int
+    """Of the whole, in the measure of ``read_so_far``."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    @property
+    def read_so_far(self) -> int:
+        """How much of it has been read."""
+
+    def rows(self) -> Iterator[FileRow]:
+        """Every row that is not empty, the header first."""
 
 
 class CanonicalFile:
@@ -36,14 +64,18 @@ class CanonicalFile:
     Bytes that are not UTF-8 become lone surrogates, which no value may hold: so they spoil their row, not the file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, offset: int = 0, line: int = 1) -> None:
+        """Reading begins at the byte ``offset``, where ``line`` begins."""
         self.path = path
         self._raw = path.open("rb")
-        self._text = io.TextIOWrapper(self._raw, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        self._raw.seek(offset)
+        encoding = "utf-8" if offset else "utf-8-sig"
+        self._text = io.TextIOWrapper(self._raw, encoding=encoding, errors="surrogateescape", newline="")
+        self._line = line
         self.size = path.stat().st_size
         """Bytes."""
 
-    def __enter__(self) -> CanonicalFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -58,21 +90,28 @@ class CanonicalFile:
 
     def rows(self) -> Iterator[FileRow]:
         """Every row that is not empty, the header first."""
-        reader = csv.reader(_lines(self._text), strict=True)
+        for line, cells, error in self.raw_rows():
+            stripped = tuple(cell.strip() for cell in cells)
+            if error or any(stripped):
+                yield FileRow(line, stripped, error)
+
+    def raw_rows(self) -> Iterator[tuple[int, list[str], str]]:
+        """Line, cells and error of every row. A row that is no CSV costs its first line only."""
+        lines = _Lines(self._text, self._line)
+        reader = csv.reader(lines, strict=True)
         while True:
-            line = reader.line_num + 1
+            line = lines.begin_row()
             try:
-                cells = tuple(cell.strip() for cell in next(reader))
+                yield line, next(reader), ""
             except StopIteration:
                 return
             except csv.Error as error:
-                yield FileRow(line, (), f"is not CSV ({error}); look for a quotation mark that is not closed")
-                continue
-            except _LongLineError:
-                yield FileRow(line, (), f"is longer than {LINE_LIMIT} characters; the rest of the file is not read")
-                return
-            if any(cells):
-                yield FileRow(line, cells)
+                lines.give_back()
+                yield line, [], f"is not CSV ({error}); look for a quotation mark that is not closed"
+            except _LongLineError as error:
+                if lines.give_back():
+                    yield line, [], "is not CSV; look for a quotation mark that is not closed"
+                yield error.line, [], f"is longer than {LINE_LIMIT} characters"
 
 
 class Rejects:
@@ -85,7 +124,7 @@ class Rejects:
         if path is not None:
             path.unlink(missing_ok=True)
 
-    def __enter__(self) -> Rejects:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -112,11 +151,50 @@ class Rejects:
 
 
 class _LongLineError(Exception):
-    pass
+    def __init__(self, line: int) -> None:
+        super().__init__(line)
+        self.line = line
 
 
-def _lines(text: TextIO) -> Iterator[str]:
-    while line := text.readline(LINE_LIMIT + 1):
+class _Lines:
+    """Lines for the CSV reader that can be given back when what began in one of them turns out to be no row."""
+
+    def __init__(self, text: TextIO, first: int) -> None:
+        self._read = text.readline
+        self._number = first - 1
+        self._again: deque[tuple[int, str]] = deque()
+        self._taken: list[tuple[int, str]] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        if self._again:
+            number, line = self._again.popleft()
+        else:
+            line = self._read(LINE_LIMIT + 1)
+            if not line:
+                raise StopIteration
+            self._number = number = self._number + 1
         if len(line) > LINE_LIMIT:
-            raise _LongLineError
-        yield line
+            self._pass_over(line)
+            raise _LongLineError(number)
+        self._taken.append((number, line))
+        return line
+
+    def begin_row(self) -> int:
+        """The number of the line that comes next."""
+        self._taken.clear()
+        return self._again[0][0] if self._again else self._number + 1
+
+    def give_back(self) -> bool:
+        """Read again all lines of this row but the first; whether there was a first."""
+        self._again.extendleft(reversed(self._taken[1:]))
+        return bool(self._taken)
+
+    def _pass_over(self, part: str) -> None:
+        while part and part[-1] not in "\r\n":
+            part = self._read(LINE_LIMIT + 1)
+        if part.endswith("\r") and (more := self._read(LINE_LIMIT + 1)) and more != "\n":
+            self._number += 1
+            self._again.append((self._number, more))

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from pumpwatch.errors import BadConfig
 from pumpwatch.ledger.canonical import LEDGER_TABLES, CanonicalTable, Column, Scalar, check_text
-from pumpwatch.ledger.files import REJECT_COLUMNS, CanonicalFile, FileRow, Rejects
+from pumpwatch.ledger.files import REJECT_COLUMNS, FileRow, Rejects, RowSource, UnreadableFile
+from pumpwatch.ledger.folder import find, opened
 from pumpwatch.ledger.upserts import Fate, Incoming, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from pumpwatch.database import Database
@@ -22,6 +23,8 @@ ROWS_AT_ONCE = 250
 """Rows in one transaction: few, so that alarms need not wait for a long import."""
 PROBLEMS_KEPT = 1_000
 """Problems a table's report names; the rejects file has them all."""
+REASON_LIMIT = 500
+"""Characters of a reason that a report shows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +70,7 @@ class ImportReport:
     tables: tuple[TableReport, ...]
     """The tables that were there, in the order of import."""
     others: tuple[str, ...]
-    """CSV and Parquet files in the folder that were not read here: other tables, or misspelt names."""
+    """Files in the folder that look like tables and were not read: other tables, or misspelt names."""
 
     @property
     def problems(self) -> tuple[RowProblem, ...]:
@@ -98,32 +101,56 @@ async def import_folder(
     rejects: Path | None = None,
     progress: Callable[[ImportProgress], None] | None = None,
 ) -> ImportReport:
-    """Import ``stations.csv``, ``dispensers.csv``, ``tanks.csv``, ``nozzles.csv``, ``work_orders.csv`` as far as there.
+    """Import the ledger's tables of a folder as far as they are there, each as CSV, Parquet or Excel.
 
     A row with a known key changes that entry: a column the file has not leaves what was known, an empty cell takes it
     away. Each ``ROWS_AT_ONCE`` rows are one transaction, so an import that is broken off leaves good rows and can be
     run again. ``rejects`` is a folder for ``NAME.rejects.csv``. Raises ``BadConfig`` when the folder cannot be read.
     """
-    present = _list(folder)
-    tables = [table for table in LEDGER_TABLES if f"{table.name}.csv" in present]
-    reports = []
-    for table in tables:
-        path = folder / f"{table.name}.csv"
-        try:
-            with CanonicalFile(path) as file:
-                importer = _TableImport(database, table, file, progress)
-                reports.append(await importer.run(rejects / f"{table.name}.rejects.csv" if rejects else None))
-        except OSError as error:
-            raise BadConfig(f"cannot import {path}: {error.strerror} ({error.filename or path})") from error
-    read = {f"{table.name}.csv" for table in tables}
-    return ImportReport(tuple(reports), tuple(sorted(present - read)))
+    names = [table.name for table in LEDGER_TABLES]
+    found = find(folder, names, names)
+    reports = [refused_file(file, file, reason) for file, reason in found.broken.items()]
+    for table in LEDGER_TABLES:
+        if paths := found.files.get(table.name):
+            reports.append(await import_table(database, table, paths, rejects=rejects, progress=progress))
+    return ImportReport(tuple(reports), found.others)
 
 
-def _list(folder: Path) -> set[str]:
+async def import_table(
+    database: Database,
+    table: CanonicalTable,
+    paths: Sequence[Path],
+    *,
+    rejects: Path | None = None,
+    progress: Callable[[ImportProgress], None] | None = None,
+    rows_at_once: int = ROWS_AT_ONCE,
+) -> TableReport:
+    """Import one table; see ``import_folder``. Two files of one table are refused both.
+
+    More ``rows_at_once`` than a few hundred are for those who know that nobody else is waiting to write.
+    """
+    if len(paths) > 1:
+        return refused_twice(table.name, paths)
+    (path,) = paths
     try:
-        return {path.name for path in folder.iterdir() if path.suffix in (".csv", ".parquet") and path.is_file()}
+        with opened(path, table.name) as file:
+            importer = _TableImport(database, table, file, progress, rows_at_once)
+            return await importer.run(rejects / f"{table.name}.rejects.csv" if rejects else None)
+    except UnreadableFile as error:
+        return refused_file(table.name, path.name, str(error))
     except OSError as error:
-        raise BadConfig(f"cannot import from {folder}: {error.strerror}; name the folder with the data set") from error
+        raise BadConfig(f"cannot import {path}: {error.strerror} ({error.filename or path})") from error
+
+
+def refused_file(table: str, file: str, reason: str) -> TableReport:
+    """The report of a file of which nothing could be read."""
+    return TableReport(table, file, problems=(RowProblem(file, 1, "", f"nothing of this file is imported: {reason}"),))
+
+
+def refused_twice(table: str, paths: Sequence[Path]) -> TableReport:
+    """The report of a table that is there more than once."""
+    names = " and ".join(path.name for path in paths)
+    return refused_file(table, paths[0].name, f"{names} both hold the table {table}; keep one of them")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +173,9 @@ class _BadHeaderError(Exception):
 class _TableImport:
     database: Database
     table: CanonicalTable
-    file: CanonicalFile
+    file: RowSource
     progress: Callable[[ImportProgress], None] | None
+    rows_at_once: int
     fates: Counter[Fate] = field(default_factory=Counter)
     problems: list[RowProblem] = field(default_factory=list)
     seen: dict[tuple[Scalar, ...], tuple[int, int]] = field(default_factory=dict)
@@ -164,9 +192,13 @@ class _TableImport:
             reason = f"nothing of this file is imported: {error.reason}"
             self.problems.append(RowProblem(self.file.path.name, 1, error.column, reason))
         with Rejects(rejects_path, header.names) as rejects:
-            while header.names and (some := list(islice(rows, ROWS_AT_ONCE))):
-                await self._take(header, some, rejects)
-                self._tell(self.file.read_so_far)
+            try:
+                while header.names and (some := list(islice(rows, self.rows_at_once))):
+                    await self._take(header, some, rejects)
+                    self._tell(self.file.read_so_far)
+            except UnreadableFile as error:
+                reason = f"the rest of the file is not read: it {error}"
+                self.problems.append(RowProblem(self.file.path.name, self.fates.total() + 1, "", reason))
             self._tell(self.file.size)
             return TableReport(
                 table=self.table.name,
@@ -201,7 +233,7 @@ class _TableImport:
 
     def _read_header(self, row: FileRow) -> _Header:
         names = row.cells
-        if reason := row.error or next(filter(None, map(check_text, names)), ""):
+        if reason := row.error or next(filter(None, (*map(check_text, names), *(why for _, why in row.wrong))), ""):
             raise _BadHeaderError(f"the header {reason}")
         if twice := [name for name, count in Counter(names).items() if name and count > 1]:
             raise _BadHeaderError("the column stands twice in the header", twice[0])
@@ -225,8 +257,9 @@ class _TableImport:
         values: dict[str, Scalar] = {}
         attributes: dict[str, str | None] = {}
         wrong: list[tuple[str, str]] = []
-        for name, place, cell in zip(header.names, header.places, row.cells, strict=True):
-            reason = check_text(cell)
+        unreadable = dict(row.wrong)
+        for number, (name, place, cell) in enumerate(zip(header.names, header.places, row.cells, strict=True)):
+            reason = unreadable.get(number) or check_text(cell)
             if reason:
                 pass
             elif isinstance(place, Column):
@@ -252,7 +285,7 @@ class _TableImport:
         return value, column.check(value)
 
     def _given_before(self, row: FileRow, values: Mapping[str, Scalar]) -> int | None:
-        key = tuple(values[name] for name in self.table.key)
+        key = self.table.identity({**self.table.defaults, **values} if self.table.derived else values)
         line, content = self.seen.setdefault(key, (row.line, hash(row.cells)))
         return line if content != hash(row.cells) else None
 
@@ -261,7 +294,7 @@ class _TableImport:
     def _reject(self, row: FileRow, wrong: list[tuple[str, str]], rejects: Rejects) -> None:
         self.fates[Fate.REJECTED] += 1
         for column, reason in wrong[: PROBLEMS_KEPT - len(self.problems)]:
-            self.problems.append(RowProblem(self.file.path.name, row.line, column, reason))
+            self.problems.append(RowProblem(self.file.path.name, row.line, column, reason[:REASON_LIMIT]))
         rejects.add(
             row, wrong[0][0], "; ".join(f"{column}: {reason}" if column else reason for column, reason in wrong)
         )

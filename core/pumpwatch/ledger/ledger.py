@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, String, collate, select
 
 from pumpwatch.errors import BadConfig
 from pumpwatch.ledger.canonical import (
@@ -23,7 +23,7 @@ from pumpwatch.ledger.register import Register
 from pumpwatch.ledger.upserts import Fate, Incoming, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from pumpwatch.ledger.canonical import Entry
     from pumpwatch.ledger.importing import ImportProgress, ImportReport
     from pumpwatch.model import Dispenser, Nozzle, Station, Tank, WorkOrder
+
+EntryT = TypeVar("EntryT")
 
 _AT_ONCE = 500
 """Rows in one statement."""
@@ -90,6 +92,27 @@ class Ledger:
         async with self._database.reading() as connection:
             return Register(orders=await _entries(connection, WORK_ORDERS, statement)).orders
 
+    async def entries(self, kind: type[EntryT]) -> tuple[EntryT, ...]:
+        """All entries of one kind, in the order of their keys."""
+        table = next(t for t in LEDGER_TABLES if t.entry is kind)
+        async with self._database.reading() as connection:
+            return await _entries(connection, table, _in_order(connection, table))
+
+    async def pages(
+        self, table: CanonicalTable, start: datetime | None = None, end: datetime | None = None
+    ) -> AsyncIterator[Sequence[Mapping[str, Any]]]:
+        """A table's rows in the order of its key, some at a time; with start <= time < end where it has a time."""
+        async with self._database.reading() as connection:
+            statement = _in_order(connection, table)
+            at = table.stored.c.get("at")
+            if at is not None and start is not None:
+                statement = statement.where(at >= start)
+            if at is not None and end is not None:
+                statement = statement.where(at < end)
+            found = await connection.stream(statement)
+            async for rows in found.mappings().partitions(_AT_ONCE):
+                yield rows
+
     async def put(self, entries: Iterable[Entry]) -> Mapping[Fate, int]:
         """Write entries whole, all or none; an entry with a known id replaces it. Returns how many of each fate.
 
@@ -122,11 +145,22 @@ class Ledger:
         return await import_folder(self._database, folder, rejects=rejects, progress=progress)
 
 
+def _in_order(connection: AsyncConnection, table: CanonicalTable) -> Select[Any]:
+    """Keys as their characters' numbers order them, whatever the language of the database."""
+    keys = [table.stored.c[name] for name in table.key]
+    is_postgresql = connection.dialect.name == "postgresql"
+    ordered = [collate(k, "C") if is_postgresql and isinstance(k.type, String) else k for k in keys]
+    return select(table.stored).order_by(*ordered)
+
+
 async def _entries(
     connection: AsyncConnection, table: CanonicalTable, statement: Select[Any] | None = None
 ) -> tuple[Any, ...]:
     found = await connection.execute(select(table.stored) if statement is None else statement)
-    return tuple(table.entry(**row) for row in found.mappings())
+    return tuple(
+        table.entry(**{name: value for name, value in row.items() if name not in table.derived})
+        for row in found.mappings()
+    )
 
 
 def _table_for(entry: Entry) -> CanonicalTable:
@@ -147,4 +181,4 @@ def _incoming(table: CanonicalTable, entry: Entry) -> Incoming:
 
 
 def _title(table: CanonicalTable, values: Mapping[str, Any], entry: Entry) -> str:
-    return f"{type(entry).__name__} {' '.join(str(values[name]) for name in table.key)}"
+    return f"{type(entry).__name__} {' '.join(str(values[name]) for name in table.key if name in values)}"

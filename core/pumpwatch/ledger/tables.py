@@ -101,3 +101,56 @@ class WorkOrderRow(Base):
     certificate_no: Mapped[str | None] = mapped_column(Text)
     error_percent: Mapped[float | None] = mapped_column(Float(53))
     attributes: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
+class ChartPointRow(Base):
+    """``tank_charts``."""
+
+    __tablename__ = "tank_charts"
+
+    tank_id: Mapped[str] = mapped_column(ForeignKey("tanks.tank_id"), primary_key=True)
+    height_mm: Mapped[float] = mapped_column(Float(53), primary_key=True)
+    volume_l: Mapped[float] = mapped_column(Float(53))
+    attributes: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
+class DeclarationRow(Base):
+    """``declarations``."""
+
+    __tablename__ = "declarations"
+
+    station_id: Mapped[str] = mapped_column(ForeignKey("stations.station_id"), primary_key=True)
+    period: Mapped[str] = mapped_column(String(7), primary_key=True)
+    grade: Mapped[str] = mapped_column(String(ID_LENGTH), primary_key=True)
+    declared_purchase_l: Mapped[float | None] = mapped_column(Float(53))
+    declared_sale_l: Mapped[float | None] = mapped_column(Float(53))
+    declared_revenue_cny: Mapped[float | None] = mapped_column(Float(53))
+    tax_paid_cny: Mapped[float | None] = mapped_column(Float(53))
+    attributes: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
+class HotlineReportRow(Base):
+    """``reports_12315``: a call has no number of its own, so a digest of what was said is part of its key."""
+
+    __tablename__ = "reports_12315"
+
+    station_id: Mapped[str] = mapped_column(ForeignKey("stations.station_id"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    digest: Mapped[str] = mapped_column(String(32), primary_key=True)
+    nozzle_id: Mapped[str | None] = mapped_column(ForeignKey("nozzles.nozzle_id"), index=True)
+    channel: Mapped[str | None] = mapped_column(String(16))
+    text: Mapped[str | None] = mapped_column(Text)
+    attributes: Mapped[dict[str, str]] = mapped_column(JSON)
+
+
+class CovertTestRow(Base):
+    """``covert_tests``."""
+
+    __tablename__ = "covert_tests"
+
+    nozzle_id: Mapped[str] = mapped_column(ForeignKey("nozzles.nozzle_id"), primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, primary_key=True)
+    displayed_l: Mapped[float] = mapped_column(Float(53))
+    measured_l: Mapped[float] = mapped_column(Float(53))
+    reference_uncertainty_percent: Mapped[float | None] = mapped_column(Float(53))
+    attributes: Mapped[dict[str, str]] = mapped_column(JSON)

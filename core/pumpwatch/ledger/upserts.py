@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sqlalchemy import Update, and_, bindparam, insert, select, tuple_, update
 
-from pumpwatch.ledger.canonical import LEDGER_TABLES, NOZZLES, CanonicalTable, Scalar
+from pumpwatch.ledger.canonical import DISPENSERS, LEDGER_TABLES, NOZZLES, REPORTS, CanonicalTable, Scalar
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
@@ -50,7 +50,7 @@ class Outcome:
 
 async def write_rows(connection: AsyncConnection, table: CanonicalTable, rows: Sequence[Incoming]) -> list[Outcome]:
     """Write a few hundred rows of one table inside the caller's transaction; one outcome a row, in their order."""
-    keys = [tuple(row.values[name] for name in table.key) for row in rows]
+    keys = [table.identity(_said(table, row)) for row in rows]
     before = await _stored(connection, table, keys)
     homes = await _homes(connection, table, rows)
     after = dict(before)
@@ -75,7 +75,12 @@ async def write_rows(connection: AsyncConnection, table: CanonicalTable, rows: S
 def _merge(table: CanonicalTable, before: Mapping[str, Any] | None, row: Incoming) -> dict[str, Any]:
     base: Mapping[str, Any] = {**table.defaults, "attributes": {}} if before is None or row.whole else before
     attributes = {**base["attributes"], **row.attributes}
-    return {**base, **row.values, "attributes": {k: v for k, v in attributes.items() if v is not None}}
+    merged = {**base, **row.values, "attributes": {k: v for k, v in attributes.items() if v is not None}}
+    return merged | {name: made(merged) for name, made in table.derived.items()}
+
+
+def _said(table: CanonicalTable, row: Incoming) -> Mapping[str, Scalar]:
+    return {**table.defaults, **row.values} if table.derived else row.values
 
 
 async def _stored(connection: AsyncConnection, table: CanonicalTable, keys: Sequence[Key]) -> dict[Key, dict[str, Any]]:
@@ -96,27 +101,39 @@ async def _homes(
     for field, name in table.references:
         other = next(t for t in LEDGER_TABLES if t.name == name)
         own = other.stored.c[other.key[0]]
-        found = await connection.execute(
-            select(own, other.stored.c.station_id).where(own.in_({row.values[field] for row in rows}))
-        )
+        wanted = own.in_({row.values[field] for row in rows if row.values.get(field) is not None})
+        if other is NOZZLES:
+            at = DISPENSERS.stored.c
+            found = await connection.execute(
+                select(own, at.station_id)
+                .join(DISPENSERS.stored, at.dispenser_id == other.stored.c.dispenser_id)
+                .where(wanted)
+            )
+        else:
+            found = await connection.execute(select(own, other.stored.c.station_id).where(wanted))
         homes[name] = {row[0]: row[1] for row in found}
     return homes
 
 
 def _unreferenced(table: CanonicalTable, row: Incoming, homes: Mapping[str, Mapping[str, str]]) -> Outcome | None:
+    named = {name: row.values.get(field) for field, name in table.references}
     for field, name in table.references:
-        value = row.values[field]
-        if value not in homes[name]:
+        value = row.values.get(field)
+        if value is not None and value not in homes[name]:
             return Outcome(Fate.REJECTED, field, _MISSING.format(value=value, table=name))
     if table is NOZZLES:
-        at = homes["dispensers"][str(row.values["dispenser_id"])]
-        tank_at = homes["tanks"][str(row.values["tank_id"])]
+        at = homes["dispensers"][str(named["dispensers"])]
+        tank_at = homes["tanks"][str(named["tanks"])]
         if at != tank_at:
             return Outcome(
                 Fate.REJECTED,
                 "tank_id",
-                f"{row.values['tank_id']} is a tank of {tank_at}, but {row.values['dispenser_id']} stands at {at}",
+                f"{named['tanks']} is a tank of {tank_at}, but {named['dispensers']} stands at {at}",
             )
+    if table is REPORTS and named["nozzles"] is not None:
+        home = homes["nozzles"][str(named["nozzles"])]
+        if home != named["stations"]:
+            return Outcome(Fate.REJECTED, "nozzle_id", f"{named['nozzles']} is a nozzle of {home}")
     return None
 
 

@@ -12,18 +12,21 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
-from sqlalchemy import Connection, insert, make_url, select, text
+from sqlalchemy import Connection, create_engine, insert, make_url, select, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from pumpwatch import alarms, ledger
 from pumpwatch.alarms.tables import AlarmLogRow, AlarmRow, FindingRow
 from pumpwatch.database import Base, Database, NaiveTimeError, latest_revision, ledger_url, table_of
-from pumpwatch.database.migrations.versions import m0001_ledger_and_alarms
+from pumpwatch.database.migrations.versions import m0001_ledger_and_alarms, m0002_papers
 from pumpwatch.errors import BadConfig, NotReachable
 from pumpwatch.ledger.tables import StationRow, WorkOrderRow
 
-TABLES = {"stations", "dispensers", "tanks", "nozzles", "work_orders", "alarms", "findings", "alarm_log"}
+TABLES = {
+    *("stations", "dispensers", "tanks", "tank_charts", "nozzles", "work_orders"),
+    *("declarations", "reports_12315", "covert_tests", "alarms", "findings", "alarm_log"),
+}
 STATION = {
     **dict.fromkeys(("short_name", "region", "town", "address", "credit_code"), ""),
     "station_id": "S01",
@@ -69,7 +72,8 @@ async def test_migrations_and_metadata_agree(tmp_path):
 def test_migrations_make_the_same_tables_in_postgresql():
     out = io.StringIO()
     context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": out})
-    m0001_ledger_and_alarms.upgrade(Operations(context))
+    for revision in (m0001_ledger_and_alarms, m0002_papers):
+        revision.upgrade(Operations(context))
     made = {_words(statement) for statement in out.getvalue().split(";") if statement.strip()}
     dialect = postgresql.dialect()
     wanted = set()
@@ -114,6 +118,20 @@ async def test_an_upgrade_happens_whole_or_not_at_all(tmp_path):
     raw = sqlite3.connect(tmp_path / "ledger.sqlite")
     assert raw.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall() == [("alarms",)]
     raw.close()
+
+
+async def test_a_database_of_the_first_revision_keeps_what_it_has(tmp_path):
+    raw = create_engine(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    with raw.begin() as connection:
+        m0001_ledger_and_alarms.upgrade(Operations(MigrationContext.configure(connection)))
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('0001')"))
+        connection.execute(insert(table_of(StationRow)).values(STATION))
+    raw.dispose()
+    async with Database.open(ledger_url(tmp_path)) as database:
+        assert await names(database) == TABLES | {"alembic_version"}
+        async with database.reading() as connection:
+            assert (await connection.execute(select(StationRow.station_id))).scalars().all() == ["S01"]
 
 
 async def test_many_databases_are_opened_at_once_in_one_loop(tmp_path):

@@ -132,7 +132,7 @@ async def test_more_than_one_statement_holds(ledger):
 def test_the_tables_hold_every_field_of_the_model():
     for table in LEDGER_TABLES:
         assert {column.target for column in table.columns} == set(table.defaults)
-        assert {column.name for column in table.stored.columns} == {*table.defaults, "attributes"}
+        assert {column.name for column in table.stored.columns} == {*table.defaults, *table.derived, "attributes"}
         nullable = {name for name, column in table.stored.columns.items() if column.nullable}
         assert nullable == {c.target for c in table.columns if not c.required and table.defaults[c.target] is None}
 

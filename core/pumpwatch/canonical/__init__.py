@@ -1,0 +1,18 @@
+"""The canonical data set: a whole county's tables as files, in and out; stands on ledger and historian."""
+
+from pumpwatch.canonical.exporting import ExportedTable, ExportProgress, Format, Span, export_folder
+from pumpwatch.canonical.folder import hold
+from pumpwatch.canonical.importing import import_folder
+from pumpwatch.canonical.measured import MEASURED_TABLES, TABLES
+
+__all__ = [
+    "MEASURED_TABLES",
+    "TABLES",
+    "ExportProgress",
+    "ExportedTable",
+    "Format",
+    "Span",
+    "export_folder",
+    "hold",
+    "import_folder",
+]

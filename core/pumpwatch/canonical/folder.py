@@ -1,0 +1,32 @@
+"""One program at a time in a data folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pumpwatch.errors import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def hold(data: Path) -> Iterator[None]:
+    """Hold a data folder as a server does. Raises ``Refused`` when somebody else holds it."""
+    data.mkdir(parents=True, exist_ok=True)
+    handle = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise Refused(
+                f"{data} is held by a running pumpwatch; stop it first, or choose another --data folder. "
+                "Nothing was touched"
+            ) from error
+        yield
+    finally:
+        os.close(handle)

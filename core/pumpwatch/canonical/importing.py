@@ -1,0 +1,168 @@
+"""Imports a canonical data set: the ledger first, then what was measured at what stands in it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from pumpwatch.canonical.blocks import BLOCK_ROWS, Block, BlockSource, CsvBlocks, ParquetBlocks
+from pumpwatch.canonical.checking import Checked, Checker
+from pumpwatch.canonical.measured import MEASURED_TABLES, TABLES, MeasuredTable
+from pumpwatch.database import Database
+from pumpwatch.errors import BadConfig
+from pumpwatch.historian import Historian
+from pumpwatch.ledger import LEDGER_TABLES, ImportProgress, ImportReport, Ledger, Register, RowProblem, TableReport
+from pumpwatch.ledger.canonical import check_text
+from pumpwatch.ledger.files import REJECT_COLUMNS, FileRow, Rejects, UnreadableFile
+from pumpwatch.ledger.folder import find
+from pumpwatch.ledger.importing import PROBLEMS_KEPT, REASON_LIMIT, import_table, refused_file, refused_twice
+
+_LEDGER_ROWS: Final = 4_000
+"""Of the ledger in one transaction: the folder is held, so nobody else waits."""
+
+Tell: TypeAlias = Callable[[ImportProgress], None]
+
+
+async def import_folder(
+    database: Database,
+    historian: Historian,
+    folder: Path,
+    *,
+    rejects: Path | None = None,
+    progress: Tell | None = None,
+) -> ImportReport:
+    """Import every table that is there; wrong rows are named and put into ``rejects``, the rest goes in.
+
+    Each block of rows is one transaction, so an import that is broken off can be run again; what was imported before
+    changes nothing. Raises ``BadConfig`` when the folder cannot be read, ``NotReachable`` when the disk is full.
+    """
+    found = find(folder, TABLES, [table.name for table in LEDGER_TABLES])
+    reports = [refused_file(file, file, reason) for file, reason in found.broken.items()]
+    for ledger_table in LEDGER_TABLES:
+        if paths := found.files.get(ledger_table.name):
+            reports.append(
+                await import_table(
+                    database, ledger_table, paths, rejects=rejects, progress=progress, rows_at_once=_LEDGER_ROWS
+                )
+            )
+    register = await Ledger(database).load()
+    await historian.flush()
+    for table in MEASURED_TABLES:
+        if paths := found.files.get(table.name):
+            reports.append(await import_measured(historian, table, paths, register, rejects=rejects, progress=progress))
+    return ImportReport(tuple(reports), found.others)
+
+
+async def import_measured(
+    historian: Historian,
+    table: MeasuredTable,
+    paths: Sequence[Path],
+    register: Register,
+    *,
+    rejects: Path | None = None,
+    progress: Tell | None = None,
+    block_rows: int = BLOCK_ROWS,
+) -> TableReport:
+    """Import one table of what was measured; see ``import_folder``."""
+    if len(paths) > 1:
+        return refused_twice(table.name, paths)
+    (path,) = paths
+    kind = ParquetBlocks if path.suffix == ".parquet" else CsvBlocks
+    try:
+        with kind(path, block_rows) as file:
+            importer = _MeasuredImport(historian, table, path.name, file, _homes(table, register), progress)
+            return await importer.run(rejects / f"{table.name}.rejects.csv" if rejects else None)
+    except UnreadableFile as error:
+        return refused_file(table.name, path.name, str(error))
+    except OSError as error:
+        raise BadConfig(f"cannot import {path}: {error.strerror} ({error.filename or path})") from error
+
+
+def _homes(table: MeasuredTable, register: Register) -> dict[str, str]:
+    """The station of everything that rows of this table may be about."""
+    if table.refers == "station_id":
+        return {station.station_id: station.station_id for station in register.stations}
+    if table.refers == "tank_id":
+        return {tank.tank_id: tank.station_id for tank in register.tanks}
+    return {n.nozzle_id: d.station_id for d in register.dispensers for n in register.nozzles_of(d.dispenser_id)}
+
+
+@dataclass(slots=True)
+class _MeasuredImport:
+    historian: Historian
+    table: MeasuredTable
+    file_name: str
+    file: BlockSource
+    homes: Mapping[str, str]
+    progress: Tell | None
+    counts: Counter[str] = field(default_factory=Counter)
+    problems: list[RowProblem] = field(default_factory=list)
+
+    async def run(self, rejects_path: Path | None) -> TableReport:
+        header = self.file.header()
+        names, reason, column = self._understood(header)
+        if reason:
+            reason = f"nothing of this file is imported: {reason}"
+            self.problems.append(RowProblem(self.file_name, header.line, column, reason))
+        with Rejects(rejects_path, header.cells) as rejects:
+            if not reason:
+                await self._take_all(Checker(self.table, names, self.homes), rejects)
+            self._tell(self.file.size)
+            return TableReport(
+                table=self.table.name,
+                file=self.file_name,
+                added=self.counts["added"],
+                changed=self.counts["filled"],
+                unchanged=self.counts["unchanged"],
+                rejected=self.counts["rejected"],
+                problems=tuple(self.problems),
+                rejects=rejects.written,
+            )
+
+    def _understood(self, header: FileRow) -> tuple[list[str | None], str, str]:
+        """The column of each place (None: passed over), and why the file cannot be used and for which column."""
+        if reason := header.error or next(filter(None, map(check_text, header.cells)), ""):
+            return [], f"the header {reason}", ""
+        if twice := [name for name, count in Counter(header.cells).items() if name and count > 1]:
+            return [], "the column stands twice in the header", twice[0]
+        if missing := [name for name in self.table.required if name not in header.cells]:
+            there = ", ".join(header.cells)[:300]
+            hint = next((f"; the cells are separated by {s!r}, write commas" for s in (";", "\t") if s in there), "")
+            return [], f"the column is missing; there are: {there}{hint}", missing[0]
+        return [None if name in REJECT_COLUMNS else name for name in header.cells], "", ""
+
+    async def _take_all(self, checker: Checker, rejects: Rejects) -> None:
+        try:
+            for block in self.file.blocks():
+                await self._take(block, checker.check(block), rejects)
+                self._tell(self.file.read_so_far)
+        except UnreadableFile as error:
+            reason = f"the rest of the file is not read: it {error}"
+            self.problems.append(RowProblem(self.file_name, self.counts.total() + 1, "", reason))
+
+    async def _take(self, block: Block, checked: Checked, rejects: Rejects) -> None:
+        for refusal in checked.refused:
+            self._reject(refusal.row, refusal.wrong, rejects)
+        if not len(checked.records):
+            return
+        taken = await self.historian.add_records(checked.records)
+        for differing in taken.differing:
+            first = repr(differing.first)[:80]
+            reason = f"was reported before, and otherwise ({first}); the first report stands"
+            row = block.row(checked.numbers[differing.number])
+            self._reject(row, [(self.table.column_of(differing.field), reason)], rejects)
+        known = len(checked.records) - taken.added - taken.filled - len(taken.differing)
+        self.counts.update(added=taken.added, filled=taken.filled, unchanged=known)
+
+    def _reject(self, row: FileRow, wrong: list[tuple[str, str]], rejects: Rejects) -> None:
+        self.counts["rejected"] += 1
+        for column, reason in wrong[: PROBLEMS_KEPT - len(self.problems)]:
+            self.problems.append(RowProblem(self.file_name, row.line, column, reason[:REASON_LIMIT]))
+        rejects.add(row, wrong[0][0], "; ".join(f"{column}: {why}" if column else why for column, why in wrong))
+
+    def _tell(self, read: int) -> None:
+        if self.progress is not None:
+            self.progress(ImportProgress(self.table.name, self.counts.total(), read, self.file.size))

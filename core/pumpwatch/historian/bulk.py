@@ -1,0 +1,130 @@
+"""Records by the hundred thousand: what imports hand to a store in columns, and exports take from it in pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol, runtime_checkable
+
+import numpy as np
+
+from pumpwatch.contracts import Store
+from pumpwatch.historian.rows import SHAPES, Plain, Shape
+from pumpwatch.model import Batch, Record, SampleBatch, Transaction, from_us, to_us
+
+_PAGE: Final = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBlock:
+    """Records of one kind as columns of equal length: plain values as ``Shape.row`` gives them."""
+
+    kind: type[Record]
+    stations: Sequence[str]
+    columns: Mapping[str, Sequence[Plain]]
+    """By field of the record; a field that is not there is empty in all rows. NaN counts as empty."""
+
+    def __len__(self) -> int:
+        return len(self.stations)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A record that was reported before, and otherwise; the first report stands."""
+
+    number: int
+    """Its row in the block."""
+    field: str
+    first: Plain
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a block; the rest of its rows was there already, word for word."""
+
+    added: int
+    filled: int
+    """Known records to which something was added that the first report had left out."""
+    differing: tuple[Difference, ...] = ()
+
+
+@runtime_checkable
+class BulkRecords(Protocol):
+    """A store that takes and gives records in bulk. One that does not is served record by record."""
+
+    async def add_records(self, block: RecordBlock) -> Taken:
+        """Keep a block for good. Raises ``NotReachable`` and ``Refused`` as ``Store.write`` does."""
+
+    def pages(self, kind: type[Record], start_us: int, end_us: int) -> AsyncIterator[Sequence[tuple[Plain, ...]]]:
+        """All records of a kind with start <= time < end as rows, in the order of ``Shape.order``."""
+
+    async def attribute_names(self, kind: type[Record], start_us: int, end_us: int) -> set[str]:
+        """Names of all attributes among those records."""
+
+
+async def add_block(store: Store, block: RecordBlock, arrived: datetime) -> Taken:
+    """Keep a block in any store. One without the bulk door does not tell what it had: all counts as added."""
+    if isinstance(store, BulkRecords):
+        return await store.add_records(block)
+    shape = SHAPES[block.kind]
+    names = list(block.columns)
+    by_station: dict[str, list[Record]] = {}
+    for station, *values in zip(block.stations, *block.columns.values(), strict=True):
+        named = {n: None if v != v else v for n, v in zip(names, values, strict=True)}  # noqa: PLR0124 - NaN
+        by_station.setdefault(station, []).append(shape.from_named(named))
+    await store.write([Batch(s, _nothing(s), tuple(those), arrived) for s, those in by_station.items()])
+    return Taken(len(block), 0)
+
+
+async def pages(
+    store: Store, kind: type[Record], homes: Sequence[str], start_us: int, end_us: int
+) -> AsyncIterator[Sequence[tuple[Plain, ...]]]:
+    """All records of a kind with start <= time < end as rows, in the order of ``Shape.order``.
+
+    ``homes`` are the subjects to ask for where the store has no bulk door; a kind that has none is asked for whole.
+    """
+    shape = SHAPES[kind]
+    if isinstance(store, BulkRecords):
+        async for page in store.pages(kind, start_us, end_us):
+            yield page
+        return
+    asked: list[str | None] = [*sorted(homes)]
+    for home in asked or [None]:
+        found: dict[tuple[object, ...], tuple[Plain, ...]] = {}
+        until = end_us
+        while some := await _newest(store, shape, home, start_us, until):
+            before = len(found)
+            found |= {shape.identity(r): shape.row(r) for r in some}
+            oldest = to_us(some[-1].at)
+            if len(some) < _PAGE or (len(found) == before and oldest + 1 >= until):
+                break
+            until = oldest + 1  # others of that very moment may be on the next page
+        place = {c.name: i for i, c in enumerate(shape.columns)}
+        keys = [place[k] for k in shape.order]
+        yield sorted(found.values(), key=lambda row: [(row[k] is not None, row[k]) for k in keys])
+
+
+async def attribute_names(
+    store: Store, kind: type[Record], homes: Sequence[str], start_us: int, end_us: int
+) -> set[str]:
+    """Names of all attributes among those records."""
+    if isinstance(store, BulkRecords):
+        return await store.attribute_names(kind, start_us, end_us)
+    place = next(i for i, c in enumerate(SHAPES[kind].columns) if c.name == "attributes")
+    names: set[str] = set()
+    async for page in pages(store, kind, homes, start_us, end_us):
+        names.update(*(json.loads(str(row[place])) for row in page if row[place]))
+    return names
+
+
+async def _newest(store: Store, shape: Shape, home: str | None, start_us: int, end_us: int) -> Sequence[Record]:
+    start, end = from_us(start_us), from_us(end_us)
+    if shape.kind is Transaction:
+        return await store.transactions(nozzle_id=home, start=start, end=end, limit=_PAGE)
+    return await store.records(shape.kind, start=start, end=end, key=home, limit=_PAGE)
+
+
+def _nothing(station: str) -> SampleBatch:
+    return SampleBatch(station, (), np.empty(0, np.int64), np.empty(0, np.float64), (), np.empty(0, np.uint8))
