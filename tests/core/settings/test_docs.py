@@ -19,6 +19,8 @@ from pumpwatch.settings import Settings, parse_settings
 from pumpwatch.testing import ScriptedLine
 from pumpwatch_modbus.brandmap import BrandMap, load_map
 from pumpwatch_modbus.values import RegisterType
+from pumpwatch_sim.fleet import load_fleet
+from pumpwatch_sim.staging import stage
 
 ROOT = Path(__file__).parents[3]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -79,8 +81,16 @@ def test_configuration_snippets_are_valid(path: Path) -> None:
     for snippet in re.findall(r"```toml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
         if "[project" in snippet:
             assert tomllib.loads(snippet)["project"]["entry-points"]["pumpwatch"]
-        elif not snippet.startswith("# brand map"):
+        elif not snippet.startswith(("# brand map", "# fleet")):
             assert parse_settings(snippet)
+
+
+def test_the_fleet_in_the_guide_can_be_staged(tmp_path: Path) -> None:
+    (snippet,) = snippets("how-to/simulate-a-county.md", "toml")
+    path = tmp_path / "fleet.toml"
+    path.write_text(snippet, encoding="utf-8")
+    staging = stage(load_fleet(path), datetime(2026, 6, 1, tzinfo=UTC))
+    assert [scenario.id for scenario in staging.scenarios] == ["F01", *["H08"] * 5]
 
 
 def test_the_reference_of_plugins_is_fresh() -> None:
