@@ -76,11 +76,14 @@ _CHART_SCALE_SD, _CHART_BAND_SD, _CHART_BANDS = 0.003, 0.002, 12
 _DELIVERY_BIAS_SD = 0.0033
 """With what the chart does to a delivery (0.3 % scale, about 0.1 % of bands) the tanks differ by 0.46 %."""
 _PROBES = {
-    "good": Probe(noise_mm=0.095, quantum_mm=0.1, temperature_noise_c=0.02, density_noise=0.3),
-    "base": Probe(noise_mm=0.195, quantum_mm=0.1),
-    "poor": Probe(noise_mm=0.437, quantum_mm=1.0, temperature_noise_c=0.10, density_noise=math.inf),
+    "good": Probe(noise_mm=0.095, quantum_mm=0.1, temperature_noise_c=0.02, density_noise=0.3, wander_mm=0.52),
+    "base": Probe(noise_mm=0.195, quantum_mm=0.1, wander_mm=1.03),
+    "poor": Probe(noise_mm=0.437, quantum_mm=1.0, temperature_noise_c=0.10, density_noise=math.inf, wander_mm=2.07),
 }
-"""With their quantum they read 1.5, 3 and 8 L in a 30 m³ tank at half height, where a millimetre is 15.3 L."""
+"""With their quantum they read 1.5, 3 and 8 L in a 30 m³ tank at half height, where a millimetre is 15.3 L.
+
+Their wander, forgotten in five days, is 5, 10 and 20 L there for each square root of a day.
+"""
 _PROBE_SHARES = {"good": 0.25, "base": 0.55, "poor": 0.20}
 _PROBE_OFFSET_SD_MM = 0.4
 _KINDS = {StationKind.TOWN: 0.35, StationKind.HIGHWAY: 0.25, StationKind.VILLAGE: 0.40}

@@ -116,6 +116,8 @@ class Stations(_Part):
     """How often the files have a reading of each tank."""
     demand: Annotated[float, Field(gt=0, le=20)] = 1.0
     """Factor on the customers."""
+    outages: bool = True
+    """Whether the uplinks fail now and then, as honest ones do."""
     hours: Literal["real", "flat"] = "real"
     """``flat``: nearly as many customers at night as by day, for demonstrations."""
 

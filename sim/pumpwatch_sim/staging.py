@@ -121,7 +121,10 @@ class _Casting:
         if not onset_us < self._end_us:
             raise BadConfig(f"onset {entry.onset}: the period has {self._fleet.days} days; begin sooner or raise days")
         end_us = None if entry.lasts is None else onset_us + when(entry.lasts, told_us) - told_us
-        return kind(target, onset_us, end_us, values, seed, kind.reach(self._stations, target))
+        reached = kind.reach(self._stations, target)
+        if len(reached) < len(self._stations):
+            self._taken.update(reached)  # What happens to neighbours is to spoil nobody else's part.
+        return kind(target, onset_us, end_us, values, seed, reached)
 
     def _target(self, kind: type[Scenario], entry: ScenarioEntry, seed: str) -> Target:
         wanted = _station_of(entry)

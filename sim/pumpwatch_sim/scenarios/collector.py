@@ -11,8 +11,10 @@ import numpy as np
 from pumpwatch.model import Department, EventKind, Subject, Text
 from pumpwatch_sim.scenarios.base import Parameter, Scenario, Scope, Size, Target, TruthItem, Value
 from pumpwatch_sim.scenarios.occasions import DAY_US, HOUR_US, MINUTE_US, fitted, occasions
-from pumpwatch_sim.scenarios.refit import with_nozzle
+from pumpwatch_sim.scenarios.refit import by_itself, with_nozzle
 from pumpwatch_sim.scenarios.traces import tell
+from pumpwatch_sim.world.gauges import feed_l
+from pumpwatch_sim.world.metering import amount_of
 from pumpwatch_sim.world.timeline import (
     LEAD_IN_DAYS,
     TOTALIZER_ROLL,
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pumpwatch_sim.world.work import Columns, Records
 
 _M = (Department.MARKET_REGULATION,)
+_EDITED_AFTER_H = (1.0, 12.0)
 _CLOCK_LIMIT_S = 2.0
 """The collector notes a clock that is further off."""
 
@@ -158,6 +161,11 @@ class FrozenGauge(_Spell):
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "hours": Parameter(24.0, "h", 2.0, 72.0, words="how long"),
     }
+
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
 
     def devices(self, timeline: Timeline) -> None:
         """Step 6."""
@@ -302,15 +310,34 @@ class EditedRecord(Scenario):
     }
 
     def records(self, records: Records) -> None:
-        """Step 7: nozzle, number and end as before, litres and money less, at the end of the stretch."""
+        """Step 7: nozzle, number and times as before, all else as whoever edits would leave it; some hours later."""
         columns = records.transactions
-        drawn = self.chance("edited", records.stretch.number).random(len(columns["end"]))
-        hit = self.active(ints(columns, "end")) & (drawn < self.number("percent_of_sales") / 100.0)
-        edited = choose(columns, hit)
-        kept = 1.0 - self.number("percent") / 100.0
-        for name in ("volume_l", "amount_cny", "encoder_l", "tax_l", "tax_cny"):
-            edited[name] = np.round(floats(edited, name) * kept, 2)
-        records.transactions = append(columns, edited)
+        chance = self.chance("edited", records.stretch.number)
+        end = ints(columns, "end")
+        hit = self.active(end) & (chance.random(len(end)) < self.number("percent_of_sales") / 100.0)
+        edited = self._edited(choose(columns, hit))
+        sent_us = end[hit] + (chance.uniform(*_EDITED_AFTER_H, int(hit.sum())) * HOUR_US).astype(np.int64)
+        after = np.searchsorted(np.maximum.accumulate(end), sent_us, side="right") if len(end) else sent_us
+        order = np.argsort(np.concatenate((np.arange(len(end)), after - 0.5)), kind="stable")
+        records.transactions = choose(append(columns, edited), order)
+
+    def _edited(self, columns: Columns) -> Columns:
+        """Fewer litres, and the money, pulses and tax that belong to them; nothing was preset."""
+        volume = np.rint(floats(columns, "volume_l") * (100.0 - self.number("percent"))).astype(np.int64)
+        amount = amount_of(volume, np.rint(floats(columns, "unit_price") * 100.0).astype(np.int64)) / 100.0
+        pulse_l = floats(columns, "encoder_l") / np.maximum(ints(columns, "encoder_pulses"), 1)
+        pulses = np.rint(volume / 100.0 / np.where(pulse_l > 0.0, pulse_l, 1.0)).astype(np.int64)
+        taxed = np.isfinite(floats(columns, "tax_l"))
+        return columns | {
+            "volume_l": volume / 100.0,
+            "amount_cny": amount,
+            "encoder_pulses": pulses,
+            "encoder_l": np.round(pulses * pulse_l, 4),
+            "tax_l": np.where(taxed, volume / 100.0, np.nan),
+            "tax_cny": np.where(taxed, amount, np.nan),
+            "preset_kind": np.zeros_like(columns["preset_kind"]),
+            "preset_value": np.full(len(volume), np.nan),
+        }
 
 
 class SyntheticFeed(Scenario):
@@ -325,12 +352,21 @@ class SyntheticFeed(Scenario):
     evidence = ("R3",)
     parameters: ClassVar[Mapping[str, Parameter]] = {}
 
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
+
     def devices(self, timeline: Timeline) -> None:
         """Step 6."""
         if self.target.tank is not None and self.span(timeline.start_us, timeline.end_us):
-            name = timeline.station.tanks[self.target.tank].registered.tank_id
+            course = timeline.tanks[self.target.tank]
+            name = course.plan.registered.tank_id
             end_us = timeline.end_us if self.end_us is None else self.end_us
-            timeline.gauge_faults.append(GaugeFault(name, self.onset_us, end_us, GaugeFaultKind.SYNTHETIC))
+            fault = GaugeFault(name, self.onset_us, end_us, GaugeFaultKind.SYNTHETIC)
+            past = () if timeline.previous is None else timeline.previous.gauge_faults
+            told = (each.feed_l for each in past if each.tank_id == name and each.start_us == self.onset_us)
+            timeline.gauge_faults.append(replace(fault, feed_l=feed_l(course, timeline, fault, next(told, None))))
 
 
 class LargeSalesLost(Scenario):

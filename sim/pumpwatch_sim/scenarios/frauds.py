@@ -10,6 +10,7 @@ import numpy as np
 from pumpwatch.model import Department, EventKind, Subject, Text
 from pumpwatch_sim.scenarios.base import Parameter, Scenario, Scope, Size
 from pumpwatch_sim.scenarios.occasions import HOUR_US
+from pumpwatch_sim.scenarios.refit import by_itself
 from pumpwatch_sim.scenarios.short import ShortDelivery, Way, percent
 from pumpwatch_sim.scenarios.traces import BOOT_S, tell
 from pumpwatch_sim.world.timeline import NO_TAX_RECORD, Purpose
@@ -60,6 +61,11 @@ class WholeTank(ShortDelivery):
     evidence = ("P10", "X4")
     parameters: ClassVar[Mapping[str, Parameter]] = {"percent": percent(2.0, 1.0, 2.0)}
 
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
+
 
 class SpoofedFirmware(ShortDelivery):
     """Patched firmware that tells the old version and checksum; only starting takes longer."""
@@ -89,7 +95,7 @@ class JumpOnKey(ShortDelivery):
     title = Text("按键跳字", "display jumps at a key")
     evidence = ("D7", "D1")
     deterministic = True
-    horizon_days = 1
+    horizon_days = 7
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "share": _SHARE,
         "percent_low": percent(5.0, 1.0, 10.0, "of the filling, the smallest jump"),
@@ -122,7 +128,7 @@ class NoReturnToZero(ShortDelivery):
     title = Text("显示不回零", "display does not return to zero")
     evidence = ("D7", "D1")
     deterministic = True
-    horizon_days = 1
+    horizon_days = 7
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "share": _SHARE,
         "litres_low": Parameter(0.2, "L", 0.05, 2.0, words="the least that is left on the display"),

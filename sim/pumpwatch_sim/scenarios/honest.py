@@ -69,14 +69,14 @@ class TwoCompartments(Scenario):
             return
         gap = round(self.number("gap_minutes") * MINUTE_US)
         half = (drop.end_us - drop.start_us) // 2
-        declared, declared_20c = round(drop.declared_l / 2.0, 1), round(drop.declared_20c_l / 2.0, 1)
+        declared, declared_20c = float(round(drop.declared_l / 2.0)), round(drop.declared_20c_l / 2.0, 1)
         second = replace(
             drop,
             start_us=drop.start_us + half + gap,
             end_us=drop.end_us + gap,
             litres_20c=drop.litres_20c / 2.0,
             declared_l=drop.declared_l - declared,
-            declared_20c_l=drop.declared_20c_l - declared_20c,
+            declared_20c_l=round(drop.declared_20c_l - declared_20c, 1),
             document_no=f"{drop.document_no}-2",
         )
         drop.end_us = drop.start_us + half
@@ -204,7 +204,7 @@ class FirmwareCampaign(Scenario):
         """A work order for every dispenser."""
         for dispenser in papers.station.dispensers:
             model = dispenser.registered
-            detail = f"firmware {self._version(model.firmware_version)}"
+            detail = f"升级固件至 {self._version(model.firmware_version)}"
             sign(papers, model.dispenser_id, self.night_of(papers.station.station_id), "repair", detail)
 
     @staticmethod

@@ -7,10 +7,11 @@ from dataclasses import replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, ClassVar
 
-from pumpwatch.model import Department, DeviceEvent, EventKind, Text, WorkOrder, from_us, to_us
+from pumpwatch.model import Department, DeviceEvent, EventKind, Text, from_us, to_us
 from pumpwatch_sim.scenarios.base import Parameter, Scenario, Scope, Size, Value
 from pumpwatch_sim.scenarios.occasions import DAY_US, LOCAL_OFFSET_US, midnight_us
 from pumpwatch_sim.scenarios.refit import with_nozzle
+from pumpwatch_sim.scenarios.traces import sign
 from pumpwatch_sim.world.timeline import LEAD_IN_DAYS, IdentityChange, Purpose
 
 if TYPE_CHECKING:
@@ -195,17 +196,7 @@ class UnverifiedAfterRepair(Scenario):
             papers.ledger.setdefault(nozzle.nozzle_id, {}).update(
                 certificate_no=nozzle.certificate_no, certificate_expires=nozzle.certificate_expires
             )
-        papers.work_orders.append(
-            WorkOrder(
-                papers.station.station_id,
-                nozzle.nozzle_id,
-                from_us(self.onset_us),
-                "repair",
-                signed_by_repairer="示例维修公司",
-                signed_by_station="示例站长",
-                attributes={"detail": "encoder replaced"},
-            )
-        )
+        sign(papers, nozzle.nozzle_id, self.onset_us, "repair", "更换编码器")
 
     def size(self) -> Size:
         """One."""

@@ -1,4 +1,4 @@
-"""Rebuilds a station with one part exchanged, so that everything still hangs together by identity."""
+"""A station's plan: one part exchanged, everything still together by identity; and which tanks stand alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pumpwatch_sim.scenarios.base import Target
     from pumpwatch_sim.world.plans import DispenserPlan, NozzlePlan, StationPlan, TankPlan
 
 
@@ -39,3 +40,10 @@ def with_tank(station: StationPlan, index: int, tank: TankPlan) -> StationPlan:
     )
     tanks = tuple(tank if number == index else each for number, each in enumerate(station.tanks))
     return replace(station, dispensers=dispensers, tanks=tanks)
+
+
+def by_itself(station: StationPlan, target: Target) -> bool:
+    """Whether the target's tank, or its nozzle's, is joined to no other."""
+    if target.nozzle is not None:
+        return station.nozzles[target.nozzle].tank.registered.manifold is None
+    return target.tank is not None and station.tanks[target.tank].registered.manifold is None

@@ -218,10 +218,11 @@ def draw_at_inspections(scenario: Scenario, demand: Demand, nozzles: Iterable[in
 
 
 def sign_inspections(scenario: Scenario, papers: Papers, nozzles: Iterable[int]) -> None:
-    """A work order for each visit and nozzle."""
+    """A work order for each visit and dispenser."""
+    dispensers = {papers.station.nozzles[nozzle].registered.dispenser_id: None for nozzle in nozzles}
     for visit in inspections(scenario, end_of(papers)):
-        for nozzle in nozzles:
-            sign(papers, papers.station.nozzles[nozzle].registered.nozzle_id, visit, "inspection", "20 L × 3")
+        for dispenser in dispensers:
+            sign(papers, dispenser, visit, "inspection")
 
 
 class SlowRamp(ShortDelivery):

@@ -12,6 +12,7 @@ import numpy as np
 from pumpwatch.model import Department, Text, to_us
 from pumpwatch_sim.scenarios.base import Parameter, Scenario, Scope, Size, Target
 from pumpwatch_sim.scenarios.occasions import HOUR_US, LOCAL_OFFSET_US, MINUTE_US, SECOND_US, occasions
+from pumpwatch_sim.scenarios.refit import by_itself
 from pumpwatch_sim.world.timeline import (
     NO_TAX_RECORD,
     TOTALIZER_ROLL,
@@ -175,6 +176,11 @@ class OfflineSales(Scenario):
         "every_days": Parameter(1.0, "d", 1.0, 90.0, words="one every so many nights"),
     }
 
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
+
     def demand(self, demand: Demand) -> None:
         """Step 1: somebody comes at night."""
         stretch = demand.stretch
@@ -203,6 +209,11 @@ class HiddenDispenser(Scenario):
         "litres_per_day": Parameter(600.0, "L/d", 200.0, 2_000.0, words="drawn past every meter"),
         "fills_per_day": Parameter(4.0, "", 1.0, 20.0, words="vehicles served"),
     }
+
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
 
     def tanks(self, work: TankWork) -> None:
         """Step 4: fuel leaves at 50 L/min, several times a day and mostly at night."""
@@ -280,6 +291,11 @@ class UnrecordedDelivery(Scenario):
         )
     }
 
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
+
     def delivery(self, work: DeliveryWork) -> None:
         """Step 5: part of what is needed comes an hour later by a lorry nobody knows."""
         drop = work.drop
@@ -304,8 +320,8 @@ class UnrecordedDelivery(Scenario):
             )
         )
         drop.litres_20c *= 1.0 - share
-        drop.declared_l = round(drop.declared_l * (1.0 - share), 2)
-        drop.declared_20c_l = round(drop.declared_20c_l * (1.0 - share), 2)
+        drop.declared_l = float(round(drop.declared_l * (1.0 - share)))
+        drop.declared_20c_l = round(drop.declared_20c_l * (1.0 - share), 1)
 
     def size(self) -> Size:
         """Litres each."""
@@ -331,10 +347,12 @@ class PaperDelivery(Scenario):
         """Step 5: another paper, two hours after a true one."""
         drop = work.drop
         start_us = drop.start_us + 2 * HOUR_US
-        drawn = float(self.chance("paper", drop.start_us).random()) * 100.0
+        chance = self.chance("paper", drop.start_us)
+        drawn = float(chance.random()) * 100.0
         here = drop.tank == self.target.tank and self.span(start_us, start_us + 1)
         if here and drawn < self.number("percent"):
-            declared = self.number("litres")
+            declared = float(round(self.number("litres") * (1.0 + 0.003 * float(chance.standard_normal()))))
+            document, report = int(chance.integers(10_000)), int(chance.integers(100_000))
             work.added.append(
                 Drop(
                     tank=drop.tank,
@@ -346,9 +364,9 @@ class PaperDelivery(Scenario):
                     truck=drop.truck,
                     supplier=drop.supplier,
                     declared_l=declared,
-                    declared_20c_l=round(declared * drop.declared_20c_l / max(drop.declared_l, 1.0), 2),
-                    document_no=f"{drop.document_no}-2",
-                    quality_report_no=drop.quality_report_no,
+                    declared_20c_l=round(declared * drop.declared_20c_l / max(drop.declared_l, 1.0), 1),
+                    document_no=f"{drop.document_no.rpartition('-')[0]}-{document:04d}",
+                    quality_report_no=f"{drop.quality_report_no.rpartition('-')[0]}-{report:05d}",
                 )
             )
 

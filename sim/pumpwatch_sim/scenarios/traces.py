@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from pumpwatch_sim.world.timeline import Bools, Ints, Timeline
     from pumpwatch_sim.world.work import Demand, Papers
 
+REPAIRER = "示例维修一部"
+INSTITUTE = "示例县计量检定所"
+ROUTINE = "例行检查：油枪、软管、滤芯、铅封完好"
+"""What stands on the paper of every inspection."""
 BOOT_S = 8.0
 """From power to readiness of an honest mainboard."""
 
@@ -175,7 +179,10 @@ def sign(
     certificate_no: str | None = None,
     error_percent: float | None = None,
 ) -> None:
-    """A work order with all three signatures, if it falls into the period."""
+    """A work order in the office's words, if it falls into the period.
+
+    The station signs in any case, whoever mends what he has mended, the institute where something is certified.
+    """
     if papers.start <= from_us(at_us + LOCAL_OFFSET_US).date() <= papers.end:
         papers.work_orders.append(
             WorkOrder(
@@ -183,12 +190,12 @@ def sign(
                 device_id,
                 from_us(at_us),
                 kind,
-                signed_by_repairer="示例维修一部",
-                signed_by_institute="示例县计量所",
-                signed_by_station="站长",
+                signed_by_repairer=REPAIRER if kind in {"repair", "calibration"} else None,
+                signed_by_institute=INSTITUTE if certificate_no else None,
+                signed_by_station=papers.station.registered.short_name,
                 certificate_no=certificate_no,
                 error_percent=error_percent,
-                attributes={"detail": detail} if detail else {},
+                attributes={"detail": detail or ROUTINE} if kind == "inspection" or detail else {},
             )
         )
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from pumpwatch.model import Department, EventKind, Text
+from pumpwatch.model import Department, EventKind, Text, from_us
 from pumpwatch_sim.scenarios.base import Parameter, Scenario, Scope
-from pumpwatch_sim.scenarios.occasions import DAY_US, HOUR_US, MINUTE_US
+from pumpwatch_sim.scenarios.occasions import DAY_US, HOUR_US, LOCAL_OFFSET_US, MINUTE_US
 from pumpwatch_sim.scenarios.refit import with_tank
 from pumpwatch_sim.scenarios.short import percent
 from pumpwatch_sim.scenarios.traces import (
@@ -34,10 +34,13 @@ from pumpwatch_sim.world.timeline import (
 )
 
 if TYPE_CHECKING:
-    from pumpwatch_sim.scenarios.base import Target, Value
+    from pumpwatch_sim.scenarios.base import Target, TruthItem, Value
     from pumpwatch_sim.world.plans import StationPlan
     from pumpwatch_sim.world.timeline import Floats, Ints, Timeline
     from pumpwatch_sim.world.work import DeliveryWork, Demand, Metering, Papers, TankWork
+
+MPE_PERCENT = 0.3
+"""The law's permissible error."""
 
 
 class Grown(Scenario):
@@ -81,7 +84,7 @@ class WeatherSwing(Scenario):
             before = drop.temperature_c
             drop.temperature_c += self.number("load_c")
             swelling = (1.0 - expansion * (before - 20.0)) / (1.0 - expansion * (drop.temperature_c - 20.0))
-            drop.declared_l = round(drop.declared_l * swelling, 1)
+            drop.declared_l = float(round(drop.declared_l * swelling))
 
 
 class MeterDrift(Grown):
@@ -139,6 +142,11 @@ class Verification(Scenario):
                 self.number("slow_l_min") if number // len(own) % 2 else None,
             )
 
+    def papers(self, papers: Papers) -> None:
+        """The visit is on paper; the certificates are the institute's."""
+        dispenser = papers.station.dispensers[self.target.dispenser or 0].registered
+        sign(papers, dispenser.dispenser_id, self.onset_us, "inspection")
+
 
 class Recalibration(Scenario):
     """A meter is set right by an authorised repairer and verified: a step with a certificate."""
@@ -189,9 +197,10 @@ class Recalibration(Scenario):
         """Calibrated and certified; the register has the new seal."""
         nozzle = papers.station.nozzles[self.target.nozzle or 0].registered
         papers.ledger.setdefault(nozzle.nozzle_id, {})["seal_meter"] = self._seal
-        number = f"DEMO-R-{int(self.chance('certificate').integers(10**6)):06d}"
+        year = from_us(self.onset_us + LOCAL_OFFSET_US).year
+        number = f"DEMO-{year}-{int(self.chance('certificate').integers(10**6)):06d}"
         error = round(self.number("before") + self.number("percent"), 3)
-        sign(papers, nozzle.nozzle_id, self.onset_us, "calibration", "E", number, error)
+        sign(papers, nozzle.nozzle_id, self.onset_us, "calibration", "调整计量器", number, error)
 
 
 class ProbeReplaced(Scenario):
@@ -220,7 +229,7 @@ class ProbeReplaced(Scenario):
     def papers(self, papers: Papers) -> None:
         """Repaired."""
         tank = papers.station.tanks[self.target.tank or 0].registered.tank_id
-        sign(papers, tank, self.onset_us, "repair", "probe")
+        sign(papers, tank, self.onset_us, "repair", "更换液位仪探棒")
 
 
 class Siphon(Scenario):
@@ -281,7 +290,7 @@ class CloggedFilter(Grown):
     def papers(self, papers: Papers) -> None:
         """The new filter."""
         nozzle = papers.station.nozzles[self.target.nozzle or 0].registered
-        sign(papers, nozzle.nozzle_id, self._renewed_us, "repair", "filter")
+        sign(papers, nozzle.nozzle_id, self._renewed_us, "repair", "更换滤芯")
 
 
 class WornMeter(Grown):
@@ -306,6 +315,17 @@ class WornMeter(Grown):
         missing = self.number("percent") / 100.0 - station.nozzles[self.target.nozzle or 0].meter.error
         on = self.mine(station, wish.nozzle)
         metering.error += np.where(on, missing * self.grown(wish.arrival_us, self.number("days")), 0.0)
+
+    def truth(self, stations: Mapping[str, StationPlan]) -> Sequence[TruthItem]:
+        """From the day on which it leaves the tolerance."""
+        (item,) = super().truth(stations)
+        first, last = (
+            stations[self.target.station_id].nozzles[self.target.nozzle or 0].meter.error,
+            self.number("percent"),
+        )
+        share = (MPE_PERCENT - 100.0 * first) / (last - 100.0 * first)
+        crossed_us = self.onset_us + round(max(share, 0.0) * self.number("days") * DAY_US)
+        return (replace(item, onset_us=crossed_us),)
 
 
 class SummerVapour(Scenario):

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from pumpwatch.model import Department, Text, WorkOrder, from_us
+from pumpwatch.model import Department, Text
 from pumpwatch_sim.scenarios.base import Parameter, Scenario, Scope, Size, Target, Value
 from pumpwatch_sim.scenarios.occasions import HOUR_US, SECOND_US, STRETCH_US, occasions
+from pumpwatch_sim.scenarios.refit import by_itself
+from pumpwatch_sim.scenarios.traces import sign
+from pumpwatch_sim.world.deliveries import house_lorry
 from pumpwatch_sim.world.geometry import Chart
 from pumpwatch_sim.world.work import Flow
 
@@ -43,6 +46,11 @@ class Leak(Scenario):
         "course": Parameter("even", choices=("even", "level"), words="`level`: with the square root of the level"),
     }
 
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
+
     def tanks(self, work: TankWork) -> None:
         """Step 4."""
         span = self.span(work.stretch.start_us, work.stretch.end_us)
@@ -69,6 +77,11 @@ class LineLeak(Scenario):
         "percent": Parameter(0.3, "%", 0.1, 5.0, words="of what is sold"),
     }
 
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
+
     def tanks(self, work: TankWork) -> None:
         """Step 4: what is sold loses more on its way."""
         if self.target.tank is not None:
@@ -89,6 +102,11 @@ class NightTheft(Scenario):
         "litres": Parameter(200.0, "L", 20.0, 3_000.0, words="each time"),
         "every_days": Parameter(7.0, "d", 1.0, 90.0, words="how often"),
     }
+
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
 
     def tanks(self, work: TankWork) -> None:
         """Step 4: at 60 L/min, between 1 and 4 o'clock."""
@@ -122,6 +140,11 @@ class ChartWrong(Scenario):
     }
 
     @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
+
+    @classmethod
     def settle(cls, onset_us: int, origin_us: int, values: Mapping[str, Value]) -> int:
         """The tank is worked on between two stretches."""
         return onset_us + (origin_us - onset_us) % STRETCH_US
@@ -140,21 +163,11 @@ class ChartWrong(Scenario):
     def papers(self, papers: Papers) -> None:
         """Step 8: the repair's work order."""
         tank = papers.station.tanks[self.target.tank or 0].registered
-        papers.work_orders.append(
-            WorkOrder(
-                papers.station.station_id,
-                tank.tank_id,
-                from_us(self.onset_us - 2 * HOUR_US),
-                "repair",
-                signed_by_repairer="示例油罐清洗公司",
-                signed_by_station="示例站长",
-                attributes={"detail": "tank cleaned, gauge set up anew"},
-            )
-        )
+        sign(papers, tank.tank_id, self.onset_us - 2 * HOUR_US, "repair", "清罐，重新设置液位仪")
 
 
 class ShortLoad(Scenario):
-    """One lorry brings less than its papers say."""
+    """The lorry that serves this station alone brings less than its papers say."""
 
     id = "W05"
     name = "short_load"
@@ -166,21 +179,19 @@ class ShortLoad(Scenario):
     horizon_days = 60
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "percent": Parameter(1.0, "%", 0.3, 30.0, words="missing from each of its deliveries"),
-        "percent_of_deliveries": Parameter(40.0, "%", 5.0, 100.0, words="share of the deliveries it makes"),
+        "percent_of_deliveries": Parameter(40.0, "%", 5.0, 100.0, words="least share of the deliveries it makes"),
     }
 
     def delivery(self, work: DeliveryWork) -> None:
         """Step 5: the paper stays as it is."""
         drop = work.drop
         drawn = float(self.chance("lorry", drop.tank, drop.start_us).random()) * 100.0
-        if self.span(drop.start_us, drop.start_us + 1) and drawn < self.number("percent_of_deliveries"):
-            drop.truck = self.truck
+        if not self.span(drop.start_us, drop.start_us + 1):
+            return
+        truck = house_lorry(work.stretch.station.station_id)
+        if drop.truck == truck or drawn < self.number("percent_of_deliveries"):
+            drop.truck = truck
             drop.litres_20c *= 1.0 - self.number("percent") / 100.0
-
-    @property
-    def truck(self) -> str:
-        """Its name; it serves nobody else."""
-        return f"DEMO-TR{int(self.chance('plate').integers(15, 100))}"
 
 
 class WaterIngress(Scenario):
@@ -248,6 +259,11 @@ class OverFill(Scenario):
     deterministic = True
     horizon_days = 7
 
+    @classmethod
+    def suits(cls, station: StationPlan, target: Target) -> bool:
+        """A tank by itself: of two that a siphon joins nobody can say which it is."""
+        return by_itself(station, target)
+
     def delivery(self, work: DeliveryWork) -> None:
         """Step 5: as much as goes in, and a paper for it."""
         drop = work.drop
@@ -256,8 +272,8 @@ class OverFill(Scenario):
             room_l = _OVER_FULL * tank.true_chart.capacity_l - work.stock_20c_l
             more = max(1.0, room_l / max(drop.litres_20c, 1.0))
             drop.litres_20c *= more
-            drop.declared_l = round(drop.declared_l * more, 2)
-            drop.declared_20c_l = round(drop.declared_20c_l * more, 2)
+            drop.declared_l = float(round(drop.declared_l * more))
+            drop.declared_20c_l = round(drop.declared_20c_l * more, 1)
 
 
 SCENARIOS: tuple[type[Scenario], ...] = (

@@ -141,7 +141,11 @@ def _told(timeline: Timeline) -> Iterator[DeviceEvent]:
             for at_us, up in ((outage.start_us, False), (outage.end_us, True)):
                 if within(at_us):
                     yield DeviceEvent(
-                        from_us(at_us), station_id, device_id, EventKind.LINK, {"up": up, "reason": reason}
+                        from_us(at_us // 1_000_000 * 1_000_000),
+                        station_id,
+                        device_id,
+                        EventKind.LINK,
+                        {"up": up, "reason": reason},
                     )
     for change in timeline.identities:
         if within(change.at_us):
@@ -151,7 +155,7 @@ def _told(timeline: Timeline) -> Iterator[DeviceEvent]:
 def _identity_events(station_id: str, change: IdentityChange) -> Iterator[DeviceEvent]:
     names = ("serial", "mainboard_serial", "firmware_version", "firmware_digest", "tax_serial")
     said = {name: getattr(change, name) for name in names if getattr(change, name) is not None}
-    at = from_us(change.at_us)
+    at = from_us(change.at_us // 1_000_000 * 1_000_000)
     if said:
         yield DeviceEvent(at, station_id, change.dispenser_id, EventKind.IDENTITY, said)
     for nozzle_id, serial in sorted(change.encoder_serials.items()):

@@ -50,8 +50,12 @@ LOAD_COLDER_WARMER_C = 15.0
 DENSITY_SPREAD = 1.5
 
 _DEPOTS = ("示例一号油库", "示例二号油库", "示例炼化", "示例能源")
-_TRUCKS = 14
+_BLOCK = 46
+"""Stations among which lorries go round: each serves another of them every day, so none is ever at two at once."""
+_HOUSE_SHARE = 0.35
+"""Of a station's deliveries that its own lorry brings, which serves nobody else."""
 _NIGHT_H = (22, 6)
+_HANDED_ON_H = 2
 _HOUR_US = 3_600_000_000
 
 
@@ -234,6 +238,8 @@ class Orders:
         supplier = _DEPOTS[0 if own else int(chance.integers(len(_DEPOTS)))]
         day = from_us(start_us + LOCAL_US).strftime("%Y%m%d")
         number = int(chance.integers(10_000))
+        house = chance.random() < _HOUSE_SHARE
+        truck = house_lorry(self._station.station_id) if house else _day_lorry(self._station.station_id, start_us)
         return Drop(
             tank=tank,
             start_us=start_us,
@@ -241,10 +247,27 @@ class Orders:
             litres_20c=litres_20c,
             temperature_c=load_c,
             density_20c=plan.product.density_20c + DENSITY_SPREAD * float(chance.standard_normal()),
-            truck=f"DEMO-TR{int(chance.integers(_TRUCKS)) + 1:02d}",
+            truck=truck,
             supplier=supplier,
             declared_l=declared_l,
             declared_20c_l=declared_20c_l,
             document_no=f"DN-{day}-{plan.registered.tank_id}-{number:04d}",
             quality_report_no=f"QR-{day}-{int(chance.integers(100_000)):05d}",
         )
+
+
+def house_lorry(station_id: str) -> str:
+    """The lorry that serves this station and no other."""
+    block, place = divmod(int(station_id[1:]) - 1, _BLOCK)
+    return _lorry(block, 2 * int(generator("lorries").permutation(_BLOCK)[place]) + 1)
+
+
+def _day_lorry(station_id: str, at_us: int) -> str:
+    """One of those that go round: who has it changes in the night."""
+    block, place = divmod(int(station_id[1:]) - 1, _BLOCK)
+    day = (at_us + LOCAL_US - _HANDED_ON_H * _HOUR_US) // DAY_US
+    return _lorry(block, 2 * int(generator("lorries", day).permutation(_BLOCK)[place]))
+
+
+def _lorry(block: int, number: int) -> str:
+    return f"DEMO-TR{2 * _BLOCK * block + number + 1:02d}"

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 WATER_NOISE_MM = 0.05
 SWELL_LASTS_US, SWELL_TAU_S, SWELL_PERIOD_S = 900_000_000, 200.0, 7.3
 """A delivery's sloshing: gone after a quarter of an hour, down to a third in a fifth of that."""
+FED_SHARE = 0.93
+"""Whoever makes a feed up never lets the tank look fuller."""
 UNLOADING_SWELL = 0.6
 """While fuel still pours in it is so much of what it is at the end."""
 
@@ -75,6 +77,8 @@ def _look(course: TankCourse, timeline: Timeline, at_us: Ints, offset_mm: Floats
     fuel_l = from_20c(np.interp(at_us, course.at_us, course.stock_20c_l), warm_c, plan.product.expansion)
     water_l = np.interp(at_us, course.slow_us, course.water_l)
     level_mm = plan.true_chart.height_mm_of(fuel_l + water_l) + _swell_mm(course, timeline, at_us)
+    steps = np.linspace(timeline.start_us, timeline.end_us, len(course.level_wander))
+    offset_mm = offset_mm + probe.wander_mm * np.interp(at_us, steps, course.level_wander)
     height_mm = _stepped(level_mm + offset_mm + probe.noise_mm * level_noise, probe.quantum_mm)
     water_mm = _stepped(plan.true_chart.height_mm_of(water_l) + WATER_NOISE_MM * water_noise, 0.1)
     temperature_c = np.round(warm_c + probe.temperature_noise_c * warm_noise, 2)
@@ -137,30 +141,57 @@ def _swell_mm(course: TankCourse, timeline: Timeline, at_us: Ints) -> Floats:
     return mm * wave
 
 
-def _made_up(course: TankCourse, timeline: Timeline, at_us: Ints, fault: GaugeFault) -> Columns:
-    """A feed that somebody computes: the stock when it began, less what the dispensers show, plus what papers say."""
-    plan, sales = course.plan, timeline.sales
-    since_us = np.array([max(fault.start_us, timeline.start_us)], np.int64)
-    warm_c = np.interp(since_us, course.slow_us, course.temperature_c)
-    fuel_l = from_20c(np.interp(since_us, course.at_us, course.stock_20c_l), warm_c, plan.product.expansion)
-    water_l = np.interp(since_us, course.slow_us, course.water_l)
-    begun_mm = plan.true_chart.height_mm_of(fuel_l + water_l) + plan.probe.offset_mm
-    water_mm = np.round(plan.true_chart.height_mm_of(water_l), 1)
+def feed_l(
+    course: TankCourse, timeline: Timeline, fault: GaugeFault, before: tuple[float, float] | None
+) -> tuple[float, float]:
+    """A ``SYNTHETIC`` fault's ``feed_l`` in this stretch, from that of the stretch before: so it never jumps."""
+    if before is not None:
+        begun_l = before[1]
+    else:
+        since_us = np.array([max(fault.start_us, timeline.start_us)], np.int64)
+        level_mm = _true_level_mm(course, since_us) + course.plan.probe.offset_mm
+        begun_l = float(course.plan.gauge_chart.volume_l(level_mm)[0])
+    end_us = np.array([timeline.end_us], np.int64)
+    most_l = float(course.plan.gauge_chart.capacity_l)
+    return begun_l, min(max(float(_fed_l(course, timeline, end_us, fault, begun_l)[0]), 0.0), most_l)
+
+
+def _true_level_mm(course: TankCourse, at_us: Ints) -> Floats:
+    warm_c = np.interp(at_us, course.slow_us, course.temperature_c)
+    fuel_l = from_20c(np.interp(at_us, course.at_us, course.stock_20c_l), warm_c, course.plan.product.expansion)
+    return course.plan.true_chart.height_mm_of(fuel_l + np.interp(at_us, course.slow_us, course.water_l))
+
+
+def _fed_l(course: TankCourse, timeline: Timeline, at_us: Ints, fault: GaugeFault, begun_l: float) -> Floats:
+    """What was there, less what the dispensers show since, plus what papers say as far as it would fit."""
+    sales, since_us = timeline.sales, max(fault.start_us, timeline.start_us)
     tank = _index(course, timeline)
     mine = (tank_of(timeline.station)[sales.nozzle] == tank) & sales.recorded & (sales.end_us >= since_us)
     end_us = sales.end_us[mine]
     order = np.argsort(end_us, kind="stable")
     sold_l = np.concatenate(([0.0], np.cumsum(sales.volume[mine][order]) / 100.0))
-    level_l = plan.gauge_chart.volume_l(begun_mm) - sold_l[np.searchsorted(end_us[order], at_us, side="right")]
+    level_l: Floats = begun_l - sold_l[np.searchsorted(end_us[order], at_us, side="right")]
+    came_l, brim_l = 0.0, FED_SHARE * float(course.plan.gauge_chart.capacity_l)
     for drop in timeline.drops:
         if drop.tank == tank and drop.documented and drop.end_us >= since_us:
-            level_l = level_l + drop.declared_l * (at_us >= drop.end_us)
-    count = np.ones(len(at_us))
-    density = np.round(np.interp(since_us, course.slow_us, course.density_20c), 1)
+            before_l = begun_l + came_l - float(sold_l[np.searchsorted(end_us[order], drop.end_us, side="right")])
+            litres = min(drop.declared_l, max(brim_l - before_l, 0.0))
+            came_l += litres
+            level_l = level_l + litres * (at_us >= drop.end_us)
+    return level_l
+
+
+def _made_up(course: TankCourse, timeline: Timeline, at_us: Ints, fault: GaugeFault) -> Columns:
+    """A feed that somebody computes, smooth in everything."""
+    plan = course.plan
+    begun_l, _ = fault.feed_l or feed_l(course, timeline, fault, None)
+    level_l = _fed_l(course, timeline, at_us, fault, begun_l)
+    water_l = np.interp(at_us, course.slow_us, course.water_l)
+    density = np.round(np.interp(at_us, course.slow_us, course.density_20c), 1)
     return _columns(
         course,
         _stepped(plan.gauge_chart.height_mm_of(level_l), plan.probe.quantum_mm),
-        water_mm * count,
-        np.round(warm_c, 2) * count,
-        density * count if np.isfinite(plan.probe.density_noise) else np.nan * count,
+        np.round(plan.true_chart.height_mm_of(water_l), 1),
+        np.round(np.interp(at_us, course.slow_us, course.temperature_c), 2),
+        density if np.isfinite(plan.probe.density_noise) else np.full(len(at_us), np.nan),
     )

@@ -103,7 +103,7 @@ def make(
         drops=drops,
         returns=returns,
         events=_price_events(stretch),
-        outages=_outages(stretch, seed),
+        outages=_outages(stretch, seed) if settings.outages else [],
         previous=carry.previous,
     )
     for scenario in scenarios:

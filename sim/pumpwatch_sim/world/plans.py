@@ -43,6 +43,8 @@ class Probe:
     """Step of the reported level."""
     offset_mm: float = 0.0
     """Reported minus true level."""
+    wander_mm: float = 0.0
+    """Standard deviation of what the reported level wanders besides, over days."""
     temperature_noise_c: float = 0.03
     density_noise: float = 0.5
     """kg/m³; infinite when the probe has no densitometer."""

@@ -41,6 +41,8 @@ _HOUR_US = 3_600_000_000
 _LOOK_US = 600_000_000
 _UNLOADING_LOOKS = 5
 _PETROL_LOSS = 0.002
+LEVEL_TAU_H = 120.0
+"""In which the wander of a reported level is forgotten."""
 _WARMEST_DAY = 202.0
 
 
@@ -54,6 +56,8 @@ class TankState:
     water_l: float
     loss: float = 0.0
     """The common loss's wander, in standard deviations."""
+    level: float = 0.0
+    """The reported level's wander, likewise."""
     returning_20c_l: float = 0.0
     """Test draws that could not be poured back before the stretch was over."""
     ordering: Ordering = field(default_factory=Ordering)
@@ -65,7 +69,8 @@ class TankState:
         """At the origin."""
         water_l = float(plan.true_chart.volume_l(np.array([plan.water_mm]))[0])
         loss = float(generator(seed, "first loss", plan.registered.tank_id).standard_normal())
-        return cls(plan.stock_20c_l, plan.temperature_c, plan.product.density_20c, water_l, loss)
+        level = float(generator(seed, "first level", plan.registered.tank_id).standard_normal())
+        return cls(plan.stock_20c_l, plan.temperature_c, plan.product.density_20c, water_l, loss, level)
 
 
 @dataclass(slots=True)
@@ -309,8 +314,15 @@ class _Part:
             water_l=water,
             density_20c=self._density,
             losses_20c_l=self._losses,
+            level_wander=self._level_wander(),
             swells=tuple(self._swells),
         )
+
+    def _level_wander(self) -> Floats:
+        """Hour by hour, on from where it was."""
+        of = key(self._seed, "level wander", self._name)
+        first, last = ((at_us - self._work.stretch.origin_us) // _HOUR_US for at_us in (self._start_us, self._end_us))
+        return wander(of, self._state.level, first, last - first, LEVEL_TAU_H)
 
     def after(self, course: TankCourse, ordering: Ordering) -> TankState:
         """At the stretch's end; the common loss is still the old one."""
@@ -320,6 +332,7 @@ class _Part:
             density_20c=self.warmth.density_20c,
             water_l=float(course.water_l[-1]),
             loss=self._state.loss,
+            level=float(course.level_wander[-1]),
             returning_20c_l=self._returning_l,
             ordering=ordering,
             swell=self._swells[-1] if self._swells else None,

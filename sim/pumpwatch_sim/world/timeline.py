@@ -158,6 +158,8 @@ class TankCourse:
     """(m,) of the fuel as it is mixed."""
     losses_20c_l: Mapping[str, float]
     """What went elsewhere than through a nozzle, by name (``vapour``, ``leak``, ``theft`` …); negative: gained."""
+    level_wander: Floats = field(default_factory=lambda: np.zeros(2))
+    """What the probe's level wanders, in its standard deviations, at even steps from start to end."""
     swells: tuple[tuple[int, float], ...] = ()
     """Ends of deliveries and the height (mm) of the sloshing that then dies away."""
 
@@ -209,6 +211,8 @@ class GaugeFault:
     kind: GaugeFaultKind
     shift_us: int = 0
     offset_mm: float = 0.0
+    feed_l: tuple[float, float] | None = None
+    """What a ``SYNTHETIC`` feed makes of the tank when it begins in the stretch, and at the stretch's end."""
 
 
 @dataclass(frozen=True, slots=True)

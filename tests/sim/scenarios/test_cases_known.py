@@ -139,8 +139,8 @@ def test_chips_are_right_at_the_gallons_inspectors_draw() -> None:
 def test_inspectors_in_baotou_find_every_dispenser_right() -> None:
     pool = world("case_baotou_2023", 3, visit_days=3.0)
     orders = [order for order in orders_of(pool) if order.kind == "inspection"]
-    nozzles = {pool.station.nozzles[index].registered.nozzle_id for index in range(len(pool.station.nozzles))}
+    dispensers = {dispenser.registered.dispenser_id for dispenser in pool.station.dispensers}
     assert len(orders) >= 2 * len(pool.station.dispensers)
-    assert {order.device_id for order in orders} <= nozzles
+    assert {order.device_id for order in orders} == dispensers
     ratios = pool.scenarios[0].parts(pool.station)[0].ratios(pool.station)
     assert 0.0123 <= ratios.min() <= ratios.max() <= 0.023

@@ -160,4 +160,18 @@ def test_a_made_up_feed_follows_the_sales_without_noise() -> None:
             sold = volume[(ends > AT_US[one]) & (ends <= AT_US[other])].sum()
             misses.append(told["volume_l"][one] - told["volume_l"][other] - sold)
     assert np.abs(misses).max() < 2.0  # two steps of 0.1 mm
-    assert len(set(told["temperature_c"][on].tolist())) == 1
+    assert np.abs(np.diff(told["temperature_c"][on], 2)).max() < 0.6  # no noise, only deliveries
+
+
+def test_the_reported_level_wanders_over_days_and_on_from_stretch_to_stretch() -> None:
+    assert all(
+        after.level_wander[0] == before.level_wander[-1]
+        for before, after in zip(FIRST.tanks, SECOND.tanks, strict=True)
+    )
+    course, timeline = still(Probe(0.0, 0.001, wander_mm=2.0))
+    moved = replace(course, level_wander=np.array([-1.0, 1.0]))
+    heights = read(moved, timeline, np.array([timeline.start_us, timeline.end_us - 1]), 1)["height_mm"]
+    assert heights[1] - heights[0] == pytest.approx(4.0, abs=0.002)
+    steps = np.concatenate([np.diff(tank.level_wander) for line in (FIRST, SECOND) for tank in line.tanks])
+    assert np.std(steps) * np.sqrt(24.0) == pytest.approx(np.sqrt(2.0 / 5.0), rel=0.1)
+    assert {tank.plan.probe.wander_mm for tank in FIRST.tanks} < {0.52, 1.03, 2.07}

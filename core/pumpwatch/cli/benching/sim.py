@@ -20,8 +20,6 @@ WATCH_S = 0.1
 """How often the memory of a generating simulator is looked at."""
 WARM_UP, SECONDS = 5, 20
 """Rounds of one second each: not counted, counted."""
-MOST_DARK = 0.02
-"""Share of the stations that may lie in an outage."""
 _REQUEST = struct.Struct(">HHHBBHH")
 _READ_HOLDING = 3
 _FIRST, _COUNT = 100, 80
@@ -64,8 +62,7 @@ async def polled(county: County, seconds: int, warm_up: int = WARM_UP) -> tuple[
     """Ask every dispenser for its live registers once a second.
 
     Returns how many stations had answered for all their dispensers before the next second, for each second; and the
-    simulator's share of one core meanwhile. A station that never answers lies in one of the county's outages (0.4 % of
-    the time) and is served as it should be, unless there are many of them.
+    simulator's share of one core meanwhile.
     """
     lines = [await Line.open(station) for station in county.address_book["stations"]]
     served: list[int] = []
@@ -85,9 +82,6 @@ async def polled(county: County, seconds: int, warm_up: int = WARM_UP) -> tuple[
     finally:
         for line in lines:
             line.close()
-    dark = sum(not line.heard for line in lines)
-    if dark <= MOST_DARK * len(lines):
-        served = [count + dark for count in served]
     return served, share
 
 
@@ -98,8 +92,6 @@ class Line(asyncio.Protocol):
     units: list[int]
     transport: asyncio.Transport | None = None
     waiting: set[int] = field(default_factory=set)
-    heard: bool = False
-    """Whether it has ever answered."""
     _round: int = 0
     _unread: bytes = b""
 
@@ -128,7 +120,6 @@ class Line(asyncio.Protocol):
         while len(data) >= 6 and len(data) >= (size := 6 + int.from_bytes(data[4:6], "big")):
             if data[0] == self._round and data[7] == _READ_HOLDING:
                 self.waiting.discard(data[1])
-                self.heard = True
             data = data[size:]
         self._unread = data
 
