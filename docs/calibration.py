@@ -379,8 +379,8 @@ def renew(text: str, lines: str) -> str:
 
 
 def main(fleet: str = "honest") -> None:
-    """Watch a fleet, draw it and renew the page."""
-    plan = load_fleet(fleet_path(fleet))
+    """Watch a fleet without its scenarios, draw it and renew the page."""
+    plan = load_fleet(fleet_path(fleet)).model_copy(update={"scenario": ()})
     if not isinstance(plan.start, datetime):
         sys.exit(f"{fleet} starts now; a calibration needs a time")
     county = gather(stage(plan, plan.start))

@@ -12,6 +12,8 @@ import httpx
 from pumpwatch.errors import BadConfig, BadReply, NotReachable
 
 TIMEOUT_S = 5.0
+IDLE_S = 2.0
+"""An idle connection is given up after so long: well before the API, which waits 5 s, hangs up under a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +42,7 @@ class Api:
             base_url=url.rstrip("/") + "/api/v1/",
             headers={"Authorization": f"Bearer {token}"} if token else {},
             timeout=TIMEOUT_S,
-            limits=httpx.Limits(max_connections=12, max_keepalive_connections=6),
+            limits=httpx.Limits(max_connections=12, max_keepalive_connections=6, keepalive_expiry=IDLE_S),
             trust_env=False,
         )
 
