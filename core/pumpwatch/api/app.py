@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Query, Request, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from pumpwatch import __version__
 from pumpwatch.alarms import UnknownAlarm, to_json
+from pumpwatch.api.exchange import When, exchange_router
 from pumpwatch.api.guard import Guard
 from pumpwatch.api.live import LiveFeed, StationQuality, iso
 from pumpwatch.errors import NotReachable, PumpwatchError, Refused
@@ -30,13 +31,6 @@ if TYPE_CHECKING:
 IDENTITY = ("serial", "mainboard_serial", "firmware_version", "firmware_digest", "tax_serial")
 
 Format = Annotated[Literal["json", "csv"], Query(description="csv for spreadsheets")]
-
-
-def _aware(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
-
-
-When = Annotated[datetime, AfterValidator(_aware)]
 
 
 class Act(BaseModel):
@@ -55,6 +49,7 @@ def create_app(engine: Engine, token: str | None = None) -> FastAPI:
     app = FastAPI(title="pumpwatch", version=__version__, docs_url=None, redoc_url=None)
     app.state.feed = feed
     app.include_router(_router(engine, feed))
+    app.include_router(exchange_router(engine))
     app.add_exception_handler(PumpwatchError, _explain)
     app.add_exception_handler(HTTPException, _explain)
     app.add_exception_handler(RequestValidationError, _explain)
@@ -182,10 +177,9 @@ class _View:
     def __init__(self, engine: Engine, feed: LiveFeed) -> None:
         self._engine = engine
         self._feed = feed
-        self._ids = {s.station_id for s in feed.stations}
 
     def known(self, station_id: str) -> None:
-        if station_id not in self._ids:
+        if all(station_id != s.station_id for s in self._feed.stations):
             raise HTTPException(404, f"no station {station_id!r}; GET /api/v1/stations lists them")
 
     def station(self, station_id: str) -> dict[str, Any]:

@@ -22,11 +22,14 @@ from pumpwatch.alarms import to_json
 from pumpwatch.model import to_us
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.websockets import WebSocket
 
     from pumpwatch.acquisition import Device
     from pumpwatch.engine import Engine
     from pumpwatch.hub import Last
+    from pumpwatch.model import Station
 
 HEADER = struct.Struct("<4sIdIIII")
 STALE_S = 30.0
@@ -56,36 +59,55 @@ class LiveFeed:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._devices: dict[str, list[Device]] = {}
-        nozzle_of: dict[str, tuple[Device, int]] = {}
-        tank_of: dict[str, tuple[Device, int]] = {}
+        self._nozzle_of: dict[str, tuple[Device, int]] = {}
+        self._tank_of: dict[str, tuple[Device, int]] = {}
         for device in engine.acquisition.devices:
             self._devices.setdefault(device.site.station_id, []).append(device)
-            nozzle_of |= {n: (device, i) for i, n in enumerate(device.site.nozzle_ids, 1)}
-            tank_of |= {t: (device, i) for i, t in enumerate(device.site.tank_ids, 1)}
-        register = engine.register
-        self.stations = [s for s in register.stations if s.station_id in self._devices]
-        nozzles = [n for s in self.stations for n in register.nozzles_at(s.station_id)]
-        tanks = [t for s in self.stations for t in register.tanks_of(s.station_id)]
-        self._nozzles = [nozzle_of.get(n.nozzle_id) for n in nozzles]
+            self._nozzle_of |= {n: (device, i) for i, n in enumerate(device.site.nozzle_ids, 1)}
+            self._tank_of |= {t: (device, i) for i, t in enumerate(device.site.tank_ids, 1)}
+        self._frame = b""
+        self._new_frame = asyncio.Event()
+        self.version = -1
+        self._lay_out()
+
+    @property
+    def stations(self) -> Sequence[Station]:
+        """The stations of the layout."""
+        self._follow()
+        return self._stations
+
+    def _follow(self) -> None:
+        """After an import the engine has another register."""
+        if self._engine.register is not self._register:
+            self._lay_out()
+
+    def _lay_out(self) -> None:
+        self._register = register = self._engine.register
+        self._stations = [s for s in register.stations if s.station_id in self._devices]
+        nozzles = [n for s in self._stations for n in register.nozzles_at(s.station_id)]
+        tanks = [t for s in self._stations for t in register.tanks_of(s.station_id)]
+        self._nozzles = [self._nozzle_of.get(n.nozzle_id) for n in nozzles]
         self._cells = [
             tuple(f"{at[0].path}/nozzle-{at[1]}.{what}" for what in ("volume", "amount", "flow", "state")) if at else ()
             for at in self._nozzles
         ]
         self._tanks = [
-            (f"{at[0].path}/tank-{at[1]}.volume", t.capacity_l) if (at := tank_of.get(t.tank_id)) else ("", 1.0)
+            (f"{at[0].path}/tank-{at[1]}.volume", t.capacity_l) if (at := self._tank_of.get(t.tank_id)) else ("", 1.0)
             for t in tanks
         ]
-        entries = [self.entry(s.station_id) for s in self.stations]
-        self.version = zlib.crc32(repr(entries).encode())
-        server = engine.settings.server
+        entries = [self.entry(s.station_id) for s in self._stations]
+        version = zlib.crc32(repr(entries).encode())
+        if version == self.version:
+            return
+        server = self._engine.settings.server
+        self.version = version
         self.layout = {
             "type": "layout",
-            "version": self.version,
+            "version": version,
             "server": {"name": server.name, "time_zone": server.time_zone},
             "stations": entries,
         }
         self._frame = b""
-        self._new_frame = asyncio.Event()
 
     def entry(self, station_id: str) -> dict[str, Any]:
         """One station as the layout has it."""
@@ -139,7 +161,7 @@ class LiveFeed:
         """The state of everything now."""
         engine = self._engine
         latest = engine.hub.latest
-        qualities = [self.quality(s.station_id) for s in self.stations]
+        qualities = [self.quality(s.station_id) for s in self.stations]  # follows the register first
         n = len(self._cells)
         numbers = np.zeros((3, n), np.float32)
         states = np.full(n, int(CellState.OFFLINE), np.uint8)
@@ -177,8 +199,9 @@ class LiveFeed:
 
     async def serve(self, socket: WebSocket) -> None:
         """Feed one socket until it goes. A slow socket misses frames; nothing queues up."""
-        await socket.send_json(self.layout)
-        frames = asyncio.create_task(self._send_frames(socket))
+        layout = self.layout
+        await socket.send_json(layout)
+        frames = asyncio.create_task(self._send_frames(socket, layout))
         alarms = asyncio.create_task(self._send_alarms(socket))
         gone = asyncio.create_task(_until_gone(socket))
         tasks = {frames, alarms, gone}
@@ -189,11 +212,14 @@ class LiveFeed:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _send_frames(self, socket: WebSocket) -> None:
+    async def _send_frames(self, socket: WebSocket, told: object) -> None:
         while True:
-            arrived = self._new_frame
-            if self._frame:
-                await socket.send_bytes(self._frame)
+            arrived, layout, frame = self._new_frame, self.layout, self._frame
+            if layout is not told:
+                await socket.send_json(layout)
+                told = layout
+            if frame:
+                await socket.send_bytes(frame)
             await arrived.wait()
 
     async def _send_alarms(self, socket: WebSocket) -> None:

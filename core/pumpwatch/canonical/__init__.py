@@ -2,7 +2,7 @@
 
 from pumpwatch.canonical.exporting import ExportedTable, ExportProgress, Format, Span, export_folder
 from pumpwatch.canonical.folder import hold
-from pumpwatch.canonical.importing import import_folder
+from pumpwatch.canonical.importing import import_each, import_file, import_folder
 from pumpwatch.canonical.measured import MEASURED_TABLES, TABLES
 
 __all__ = [
@@ -14,5 +14,7 @@ __all__ = [
     "Span",
     "export_folder",
     "hold",
+    "import_each",
+    "import_file",
     "import_folder",
 ]

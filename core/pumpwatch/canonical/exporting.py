@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, Protocol, Self, TypeAlias
+from typing import Any, Final, Protocol, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pumpwatch.canonical.measured import MEASURED_TABLES, TABLES, MeasuredTable
+from pumpwatch.canonical.threads import in_thread
 from pumpwatch.errors import BadConfig
 from pumpwatch.historian import Historian, Plain
 from pumpwatch.ledger import LEDGER_TABLES, Ledger
@@ -157,7 +158,7 @@ async def _measured(ledger: Ledger, historian: Historian, table: MeasuredTable, 
 
     async def pages() -> AsyncIterator[Sequence[Row]]:
         async for page in historian.pages(*where):
-            yield row_of.rows(page)
+            yield await in_thread(row_of.rows, page)
 
     kinds = {"id": "text", "kind": "text", "detail": "text"}
     return TableStream(
@@ -207,12 +208,11 @@ def _is_none(value: object) -> bool:
 class _Writer(Protocol):
     """A file that takes pages of columns."""
 
-    def __enter__(self) -> Self: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
     def write(self, rows: Sequence[Row]) -> None:
         """Append rows."""
+
+    def close(self) -> None:
+        """Write what is left, and close."""
 
 
 async def _write(
@@ -221,12 +221,15 @@ async def _write(
     part = path.with_name(path.name + ".part")
     total = 0
     try:
-        with _CsvWriter(part, stream) if kind is Format.CSV else _ParquetWriter(part, stream) as writer:
+        writer: _Writer = _CsvWriter(part, stream) if kind is Format.CSV else _ParquetWriter(part, stream)
+        try:
             async for rows in stream.pages:
-                writer.write(rows)
+                await in_thread(writer.write, rows)
                 total += len(rows)
                 if progress is not None:
                     progress(ExportProgress(table, total))
+        finally:
+            await in_thread(writer.close)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -242,10 +245,8 @@ class _CsvWriter:
         self._writer = csv.writer(self._file)
         self._writer.writerow(stream.names)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
     def write(self, rows: Sequence[Row]) -> None:
@@ -266,10 +267,8 @@ class _ParquetWriter:
         self._file = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._waiting: list[Row] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Write the last row group, and close."""
         if self._waiting:
             self._group(self._waiting)
         self._file.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 from pumpwatch.canonical.blocks import BLOCK_ROWS, Block, BlockSource, CsvBlocks, ParquetBlocks
 from pumpwatch.canonical.checking import Checked, Checker
 from pumpwatch.canonical.measured import MEASURED_TABLES, TABLES, MeasuredTable
+from pumpwatch.canonical.threads import in_thread
 from pumpwatch.database import Database
 from pumpwatch.errors import BadConfig
 from pumpwatch.historian import Historian
@@ -18,10 +19,19 @@ from pumpwatch.ledger import LEDGER_TABLES, ImportProgress, ImportReport, Ledger
 from pumpwatch.ledger.canonical import check_text
 from pumpwatch.ledger.files import REJECT_COLUMNS, FileRow, Rejects, UnreadableFile
 from pumpwatch.ledger.folder import find
-from pumpwatch.ledger.importing import PROBLEMS_KEPT, REASON_LIMIT, import_table, refused_file, refused_twice
+from pumpwatch.ledger.importing import (
+    PROBLEMS_KEPT,
+    REASON_LIMIT,
+    ROWS_AT_ONCE,
+    import_table,
+    refused_file,
+    refused_twice,
+)
 
 _LEDGER_ROWS: Final = 4_000
-"""Of the ledger in one transaction: the folder is held, so nobody else waits."""
+"""Of the ledger in one transaction, when the folder is held and nobody else waits."""
+_GENTLE_ROWS: Final = 10_000
+"""Of a measured table in one transaction, when a server goes on writing beside it."""
 
 Tell: TypeAlias = Callable[[ImportProgress], None]
 
@@ -39,21 +49,50 @@ async def import_folder(
     Each block of rows is one transaction, so an import that is broken off can be run again; what was imported before
     changes nothing. Raises ``BadConfig`` when the folder cannot be read, ``NotReachable`` when the disk is full.
     """
+
+    async def take(table: str, path: Path) -> TableReport:
+        return await import_file(database, historian, table, path, rejects=rejects, progress=progress)
+
+    return await import_each(folder, take)
+
+
+async def import_each(folder: Path, take: Callable[[str, Path], Awaitable[TableReport]]) -> ImportReport:
+    """Have every table that is there taken, with its file, in the order in which they need each other.
+
+    Raises ``BadConfig`` when the folder cannot be read, and what ``take`` raises.
+    """
     found = find(folder, TABLES, [table.name for table in LEDGER_TABLES])
     reports = [refused_file(file, file, reason) for file, reason in found.broken.items()]
+    for table in TABLES:
+        if paths := found.files.get(table):
+            reports.append(refused_twice(table, paths) if len(paths) > 1 else await take(table, paths[0]))
+    return ImportReport(tuple(reports), found.others)
+
+
+async def import_file(
+    database: Database,
+    historian: Historian,
+    name: str,
+    path: Path,
+    *,
+    rejects: Path | None = None,
+    progress: Tell | None = None,
+    gently: bool = False,
+) -> TableReport:
+    """Import the table ``name`` alone; see ``import_folder``. ``gently`` lets others write in between."""
     for ledger_table in LEDGER_TABLES:
-        if paths := found.files.get(ledger_table.name):
-            reports.append(
-                await import_table(
-                    database, ledger_table, paths, rejects=rejects, progress=progress, rows_at_once=_LEDGER_ROWS
-                )
+        if ledger_table.name == name:
+            rows = ROWS_AT_ONCE if gently else _LEDGER_ROWS
+            return await import_table(
+                database, ledger_table, [path], rejects=rejects, progress=progress, rows_at_once=rows
             )
+    table = next(table for table in MEASURED_TABLES if table.name == name)
     register = await Ledger(database).load()
     await historian.flush()
-    for table in MEASURED_TABLES:
-        if paths := found.files.get(table.name):
-            reports.append(await import_measured(historian, table, paths, register, rejects=rejects, progress=progress))
-    return ImportReport(tuple(reports), found.others)
+    rows = _GENTLE_ROWS if gently else BLOCK_ROWS
+    return await import_measured(
+        historian, table, [path], register, rejects=rejects, progress=progress, block_rows=rows
+    )
 
 
 async def import_measured(
@@ -136,8 +175,9 @@ class _MeasuredImport:
 
     async def _take_all(self, checker: Checker, rejects: Rejects) -> None:
         try:
-            for block in self.file.blocks():
-                await self._take(block, checker.check(block), rejects)
+            blocks = self.file.blocks()
+            while (block := await in_thread(next, blocks, None)) is not None:
+                await self._take(block, await in_thread(checker.check, block), rejects)
                 self._tell(self.file.read_so_far)
         except UnreadableFile as error:
             reason = f"the rest of the file is not read: it {error}"

@@ -95,7 +95,7 @@ def server_url(data: Path, port: int | None) -> str:
 def ask(url: str, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
     """GET from the server as JSON."""
     try:
-        answer = httpx.get(url + path, params=parameters, headers=_credentials(), timeout=10, trust_env=False)
+        answer = httpx.get(url + path, params=parameters, headers=credentials(), timeout=10, trust_env=False)
         answer.raise_for_status()
         return answer.json()
     except httpx.HTTPStatusError as error:
@@ -104,7 +104,8 @@ def ask(url: str, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON
         raise NotReachable(f"the server at {url} does not answer ({error}); is it still running?") from error
 
 
-def _credentials() -> dict[str, str]:
+def credentials() -> dict[str, str]:
+    """The token, for servers that want one."""
     token = os.environ.get("PUMPWATCH_TOKEN")
     return {"Authorization": f"Bearer {token}"} if token else {}
 
@@ -112,7 +113,7 @@ def _credentials() -> dict[str, str]:
 async def _watch(url: str, prefix: str) -> None:
     address = f"ws{url.removeprefix('http')}/api/v1/watch?prefix={httpx.QueryParams({'p': prefix})['p']}"
     try:
-        async with websockets.connect(address, additional_headers=_credentials(), proxy=None) as socket:
+        async with websockets.connect(address, additional_headers=credentials(), proxy=None) as socket:
             async for message in socket:
                 for row in json.loads(message):
                     sys.stdout.write(f"{row['at']}  {row['path']}  {row['value']}\n")

@@ -1,9 +1,9 @@
-"""``pumpwatch import`` and ``export``: canonical data sets into and out of the data folder."""
+"""``pumpwatch import`` and ``export``: canonical data sets into and out of the data folder, held by us or a server."""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -23,18 +23,20 @@ from pumpwatch.canonical import (
     hold,
     import_folder,
 )
+from pumpwatch.cli.asking import server_url
 from pumpwatch.cli.output import DEFAULT_DATA, AsJson, Config, Data, PluginsDir, show, show_json, stderr
+from pumpwatch.cli.sending import Sending, fetch_folder, send_folder
 from pumpwatch.cli.serving import DEFAULT_CONFIG, settings_for
 from pumpwatch.clock import SystemClock
 from pumpwatch.database import Database, ledger_url
-from pumpwatch.errors import BadConfig
+from pumpwatch.errors import BadConfig, NotReachable, Refused
 from pumpwatch.historian import Historian
 from pumpwatch.ledger import ImportProgress, ImportReport, Ledger
 from pumpwatch.plugins import Plugins
 from pumpwatch.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from pumpwatch.contracts import Store
 
@@ -97,10 +99,14 @@ def export(
 async def import_set(
     folder: Path, data: Path, config: Path | None = None, plugins_dir: Path | None = None, *, quiet: bool
 ) -> ImportReport:
-    """Import a whole data set into a data folder that no server holds; bad rows go to ``DATA/rejects``."""
+    """Import a whole data set into a data folder, itself or through the server that holds it.
+
+    Bad rows go to ``DATA/rejects``.
+    """
     if not folder.is_dir():  # noqa: ASYNC240 - before anything runs
         raise BadConfig(f"{folder}: no such folder; it should hold stations.csv, transactions.parquet …")
-    with _bar(quiet=quiet) as progress:
+    rejects = data / "rejects"
+    with _bar(quiet=quiet) as progress, _held(data) as server:
         bar = progress.add_task("import", total=None)
 
         def tell(now: ImportProgress) -> None:
@@ -108,8 +114,14 @@ async def import_set(
                 bar, description=f"{now.table} {now.rows:,}", completed=now.bytes_read, total=now.bytes_total
             )
 
+        def tell_sent(now: Sending) -> None:
+            what = "checking" if now.arrived else "sending"
+            progress.update(bar, description=f"{now.table} {what}", completed=now.sent, total=now.size)
+
+        if server is not None:
+            return await send_folder(server, folder, rejects, tell_sent)
         async with _kept(data, config, plugins_dir) as (database, historian):
-            return await import_folder(database, historian, folder, rejects=data / "rejects", progress=tell)
+            return await import_folder(database, historian, folder, rejects=rejects, progress=tell)
 
 
 async def import_ledger(folder: Path, data: Path, *, quiet: bool) -> ImportReport:
@@ -134,28 +146,47 @@ async def _export(
 ) -> tuple[ExportedTable, ...]:
     if not data.is_dir():  # noqa: ASYNC240 - before anything runs
         raise BadConfig(f"{data}: no such folder; name the one that holds the data with --data DIR")
-    with _bar(quiet=quiet) as progress:
+    with _bar(quiet=quiet) as progress, _held(data) as server:
         bar = progress.add_task("export", total=None)
 
         def tell(now: ExportProgress) -> None:
             progress.update(bar, description=f"{now.table} {now.rows:,}")
 
+        if server is not None:
+            return await fetch_folder(server, folder, kind=kind, tables=tables, span=span, progress=tell)
         async with _kept(data, config, plugins_dir) as (database, historian):
             return await export_folder(
                 Ledger(database), historian, folder, kind=kind, tables=tables, span=span, progress=tell
             )
 
 
+@contextmanager
+def _held(data: Path) -> Iterator[str | None]:
+    """Hold a data folder against everybody else, or say where the server is that does.
+
+    Raises ``Refused`` when the folder is held by somebody who cannot be asked.
+    """
+    with ExitStack() as stack:
+        server = None
+        try:
+            stack.enter_context(hold(data))
+        except Refused as held:
+            try:
+                server = server_url(data, None)
+            except NotReachable:
+                raise held from None
+        yield server
+
+
 @asynccontextmanager
 async def _kept(data: Path, config: Path | None, plugins_dir: Path | None) -> AsyncIterator[tuple[Database, Historian]]:
-    """Ledger and history of a data folder, held against everybody else."""
+    """Ledger and history of a data folder that is held."""
     store = _store(data, config, plugins_dir)
-    with hold(data):
-        async with (
-            Database.open(ledger_url(data)) as database,
-            Historian.open(data / "history", store, SystemClock()) as historian,
-        ):
-            yield database, historian
+    async with (
+        Database.open(ledger_url(data)) as database,
+        Historian.open(data / "history", store, SystemClock()) as historian,
+    ):
+        yield database, historian
 
 
 def _store(data: Path, config: Path | None, plugins_dir: Path | None) -> Store:

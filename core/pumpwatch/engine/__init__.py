@@ -1,6 +1,7 @@
 """The one place where organs meet: made from a configuration, run until told to stop."""
 
 from pumpwatch.engine.engine import Engine, SalesToday
+from pumpwatch.engine.exchange import Exchange
 from pumpwatch.engine.wiring import Wiring, wire
 
-__all__ = ["Engine", "SalesToday", "Wiring", "wire"]
+__all__ = ["Engine", "Exchange", "SalesToday", "Wiring", "wire"]

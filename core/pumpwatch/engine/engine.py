@@ -15,6 +15,7 @@ from pumpwatch.acquisition import Acquisition
 from pumpwatch.alarms import Alarms
 from pumpwatch.database import Database, ledger_url
 from pumpwatch.detection import Detection, LiveHistory
+from pumpwatch.engine.exchange import Exchange
 from pumpwatch.engine.wiring import wire
 from pumpwatch.errors import BadConfig
 from pumpwatch.historian import Historian
@@ -98,7 +99,8 @@ class Engine:
         plugins: Plugins,
         clock: Clock,
         wiring: Wiring,
-        ledger: Ledger,
+        data: Path,
+        database: Database,
         register: Register,
         alarms: Alarms,
         historian: Historian,
@@ -107,9 +109,9 @@ class Engine:
         self.plugins = plugins
         self.clock = clock
         self.wiring = wiring
-        self.ledger = ledger
+        self.ledger = Ledger(database)
         self.register = register
-        """What the ledger says, as of the start."""
+        """What the ledger says; replaced after an import."""
         self.alarms = alarms
         self.historian = historian
         self.hub = Hub()
@@ -117,6 +119,7 @@ class Engine:
         devices: dict[str, list[str]] = {}
         for device in wiring.devices:
             devices.setdefault(device.site.station_id, []).append(device.site.device_id)
+        self.exchange = Exchange(database, historian, data, self.renew_register)
         self.history = LiveHistory(register, devices)
         self.detection = Detection(wiring.rules, self.history, clock, alarms.raise_, alarms.settle)
         self.sales = SalesToday(ZoneInfo(settings.server.time_zone), clock)
@@ -135,13 +138,13 @@ class Engine:
         async with AsyncExitStack() as stack:
             stack.enter_context(_alone(data))
             database = await stack.enter_async_context(Database.open(ledger_url(data)))
-            ledger = Ledger(database)
+            register = await Ledger(database).load()
             alarms = Alarms(database, clock)
             await alarms.load()
             historian = await stack.enter_async_context(Historian.open(data / "history", wiring.store, clock))
             for line in wiring.lines:
                 stack.callback(line.close)
-            engine = cls(settings, plugins, clock, wiring, ledger, await ledger.load(), alarms, historian)
+            engine = cls(settings, plugins, clock, wiring, data, database, register, alarms, historian)
             await engine._remember()
             yield engine
 
@@ -195,6 +198,12 @@ class Engine:
     async def series(self, path: str, start: datetime, end: datetime, limit: int) -> Series:
         """The samples of one tag; see ``contracts.Store.series``."""
         return await self.historian.series(path, start, end, limit)
+
+    async def renew_register(self) -> None:
+        """Look things up in the ledger as it is now."""
+        self.register = await self.ledger.load()
+        self.history.ledger = self.register
+        self.sales.locate(self.register)
 
     async def _remember(self) -> None:
         """Give hub, rules and counters what was known before the last stop."""
