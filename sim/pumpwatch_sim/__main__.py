@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import json
 import sys
 from contextlib import contextmanager
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+_FOLDER_ERRORS = {errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EPERM, errno.EEXIST}
+_INTERRUPTED = 130
+"""Exit code of a program that Ctrl-C ended, as shells have it."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit code, 0 when all went well."""
     asked = _parser().parse_args(arguments)
@@ -39,8 +45,11 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"pumpwatch_sim: {error}\n")
         return 1
     except OSError as error:
-        sys.stderr.write(f"pumpwatch_sim: {error}; is --out {asked.out} a folder one may write to?\n")
+        asks = f"; is --out {asked.out} a folder one may write to?" if error.errno in _FOLDER_ERRORS else ""
+        sys.stderr.write(f"pumpwatch_sim: {error}{asks}\n")
         return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return 0
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 HORIZON_DAYS = 3_660
+FIRST_YEAR, LAST_YEAR = 1990, 2088
+"""Of the start; a period lasts ten years at most, and the devices' two-digit years end in 2099."""
 _MOST_BYTES = 10_000_000
 _DURATION = re.compile(
     r"P(?=[0-9T])(?:(?P<weeks>\d+(?:\.\d+)?)W)?(?:(?P<days>\d+(?:\.\d+)?)D)?"
@@ -67,9 +69,12 @@ def _start(value: object) -> object:
     if value == "now":
         return value
     try:
-        return _time(value.isoformat() if isinstance(value, datetime) else str(value))
+        time = _time(value.isoformat() if isinstance(value, datetime) else str(value))
     except BadConfig as error:
         raise ValueError(str(error).replace(" or P30D", ' or "now"')) from None
+    if not FIRST_YEAR <= time.year <= LAST_YEAR:
+        raise ValueError(f"{time.isoformat()}: is too far away{_REMEDY}start between {FIRST_YEAR} and {LAST_YEAR}")
+    return time
 
 
 def _moment(text: str) -> str:
@@ -142,12 +147,18 @@ class ScenarioEntry(_Part):
     """How many such scenarios, each at a station of its own."""
 
 
+WireProtocol: TypeAlias = Literal[
+    "modbus", "modbus-rtu", "opcua", "dart", "twowire", "lanfeng", "taxport", "ifsf", "tls350"
+]
+"""What may be spoken on a line."""
+
+
 class LineEntry(_Part):
     """``[[line]]``: the wire of some dispensers or gauges when the fleet is served live."""
 
     stations: tuple[str, ...] = ()
     """Station ids; empty: all that no other entry names."""
-    protocol: Literal["modbus", "modbus-rtu", "opcua", "dart", "twowire", "lanfeng", "taxport", "ifsf", "tls350"]
+    protocol: WireProtocol
     wire: Literal["tcp", "pty"] = "tcp"
     mode: Literal["poll", "tap"] = "poll"
     map: Literal["generic-4", "compac-c5000"] = "generic-4"
@@ -160,7 +171,7 @@ class FaultEntry(_Part):
     """``[[fault]]``: something wrong with a wire when the fleet is served live."""
 
     station: str
-    protocol: str | None = None
+    protocol: WireProtocol | None = None
     """One line of the station; None: all."""
     kind: Literal[
         "silence", "garbage", "truncation", "wrong_checksum", "wrong_address", "delay", "disconnect", "jam", "power_cut"

@@ -153,6 +153,9 @@ def test_everything_wrong_is_said_at_once_with_line_key_and_remedy(tmp_path: Pat
         ('name = "x"\nstart = "tomorrow"\n', "2: start:", 'or "now"'),
         ('name = "x"\nstart = 2026-03-01\n', "2: start:", "no offset"),
         ('name = "x"\nstart = 5\n', "2: start:", "neither a time"),
+        ('name = "x"\nstart = 1989-12-31T00:00:00+08:00\n', "2: start:", "start between 1990 and 2088"),
+        ('name = "x"\nstart = 2089-01-01T00:00:00+08:00\n', "2: start:", "start between 1990 and 2088"),
+        ('[[fault]]\nstation = "S01"\nkind = "jam"\nprotocol = "drat"\n', "4: fault[0].protocol:", "'dart'"),
         ("stations = 5\n", "1: stations:", "not 5"),
     ],
 )

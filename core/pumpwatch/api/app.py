@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from datetime import timedelta
@@ -17,7 +18,7 @@ from pumpwatch import __version__
 from pumpwatch.alarms import UnknownAlarm, to_json
 from pumpwatch.api.exchange import When, exchange_router
 from pumpwatch.api.guard import Guard
-from pumpwatch.api.live import LiveFeed, StationQuality, iso
+from pumpwatch.api.live import LiveFeed, StationQuality, iso, until_gone
 from pumpwatch.errors import NotReachable, PumpwatchError, Refused
 from pumpwatch.model import from_us
 
@@ -156,6 +157,16 @@ def _router(engine: Engine, feed: LiveFeed) -> APIRouter:
     @router.websocket("/watch")
     async def watch(socket: WebSocket, prefix: str = "") -> None:
         await socket.accept()
+        gone = asyncio.create_task(until_gone(socket))
+        telling = asyncio.create_task(tell(socket, prefix))
+        try:
+            await asyncio.wait({gone, telling}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (gone, telling):
+                task.cancel()
+            await asyncio.gather(gone, telling, return_exceptions=True)
+
+    async def tell(socket: WebSocket, prefix: str) -> None:
         with engine.hub.subscribe() as stream:
             async for batch in stream:
                 texts = batch.samples.texts or (None,) * len(batch.samples)
@@ -336,7 +347,7 @@ def _listed(rows: Sequence[dict[str, Any]], format: str, name: str) -> Response:
     writer = csv.DictWriter(text, list(dict.fromkeys(k for row in rows for k in row)) or ["empty"])
     writer.writeheader()
     writer.writerows([{k: _harmless(v) for k, v in row.items()} for row in rows])
-    safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+    safe = "".join(c if (c.isascii() and c.isalnum()) or c in "-_." else "_" for c in name)
     head = {"content-disposition": f'attachment; filename="{safe}.csv"'}
     return Response("\ufeff" + text.getvalue(), media_type="text/csv; charset=utf-8", headers=head)
 

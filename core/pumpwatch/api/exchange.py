@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import MINYEAR, UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse
 from pydantic import AfterValidator
-from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
@@ -19,6 +19,8 @@ from pumpwatch.canonical import MEASURED_TABLES, TABLES, Format, Span
 from pumpwatch.errors import PumpwatchError
 
 if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
     from pumpwatch.engine import Engine
     from pumpwatch.ledger import TableReport
 
@@ -31,7 +33,11 @@ _PASSED_OVER: Final = 64 * 1024**2
 
 
 def _aware(at: datetime) -> datetime:
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    """In UTC; at the ends of the calendar, where that would lie outside, the end itself."""
+    try:
+        return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if at.year == MINYEAR else datetime.max.replace(tzinfo=UTC)
 
 
 When = Annotated[datetime, AfterValidator(_aware)]
@@ -60,15 +66,24 @@ def exchange_router(engine: Engine) -> APIRouter:
     ) -> FileResponse:
         _known(table, format)
         path, told = await engine.exchange.give(table, format, Span(start, end))
-        return FileResponse(
+        return _Passing(
             path,
             filename=told.file,
             media_type="text/csv; charset=utf-8" if format is Format.CSV else "application/vnd.apache.parquet",
             headers={"pumpwatch-rows": str(told.rows)},
-            background=BackgroundTask(shutil.rmtree, path.parent, ignore_errors=True),
         )
 
     return router
+
+
+class _Passing(FileResponse):
+    """A finished file in a folder of its own that goes with the answer, however that ends."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, Path(self.path).parent, ignore_errors=True)
 
 
 def _known(table: str, format: str) -> None:  # noqa: A002

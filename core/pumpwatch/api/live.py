@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pumpwatch.alarms import to_json
-from pumpwatch.model import to_us
+from pumpwatch.model import NozzleState, to_us
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +44,9 @@ class StationQuality(IntEnum):
     GOOD = 0
     STALE = 1
     OFFLINE = 2
+
+
+_STATES = frozenset(map(float, NozzleState))
 
 
 class CellState(IntEnum):
@@ -171,7 +174,7 @@ class LiveFeed:
             for row in range(3):
                 numbers[row, i] = _number(latest.get(cell[row]), 0.0)
             state = latest.get(cell[3])
-            if state is not None and state.quality.is_good and isinstance(state.value, float):
+            if state is not None and state.quality.is_good and state.value in _STATES:
                 states[i] = int(state.value)
             else:
                 states[i] = int(CellState.STALE)
@@ -203,7 +206,7 @@ class LiveFeed:
         await socket.send_json(layout)
         frames = asyncio.create_task(self._send_frames(socket, layout))
         alarms = asyncio.create_task(self._send_alarms(socket))
-        gone = asyncio.create_task(_until_gone(socket))
+        gone = asyncio.create_task(until_gone(socket))
         tasks = {frames, alarms, gone}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -229,7 +232,8 @@ class LiveFeed:
             await changes.next()
 
 
-async def _until_gone(socket: WebSocket) -> None:
+async def until_gone(socket: WebSocket) -> None:
+    """Return when the other side has hung up; what it sends is not for us."""
     with suppress(RuntimeError):
         while True:
             message = await socket.receive()

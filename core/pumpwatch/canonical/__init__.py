@@ -1,7 +1,7 @@
 """The canonical data set: a whole county's tables as files, in and out; stands on ledger and historian."""
 
 from pumpwatch.canonical.exporting import ExportedTable, ExportProgress, Format, Span, export_folder
-from pumpwatch.canonical.folder import hold
+from pumpwatch.canonical.folder import hold, holder
 from pumpwatch.canonical.importing import import_each, import_file, import_folder
 from pumpwatch.canonical.measured import MEASURED_TABLES, TABLES
 
@@ -14,6 +14,7 @@ __all__ = [
     "Span",
     "export_folder",
     "hold",
+    "holder",
     "import_each",
     "import_file",
     "import_folder",

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
+import numpy as np
 import pyarrow as pa
 from pyarrow import csv
 
@@ -148,6 +149,7 @@ class CsvBlocks:
                 return
             if len(data) == self._rows * _ROW_BYTES:
                 data = data[: data.rfind(b"\n") + 1]
+            data = _first_lines(data, self._rows)
             block = _plain_block(data, self._line, self._width)
             if block is None:
                 self._be_patient(start, self._line)
@@ -192,6 +194,14 @@ class CsvBlocks:
 
 def _wrong_width(cells: int, width: int) -> str:
     return f"has {cells} cells, the header {width}; look for a comma or quotation mark"
+
+
+def _first_lines(data: bytes, count: int) -> bytes:
+    """At most so many lines; short ones would make a block of bytes too many rows."""
+    if data.count(b"\n") <= count:
+        return data
+    ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
+    return data[: int(ends[count - 1]) + 1]
 
 
 def _is_plain(data: bytes) -> bool:

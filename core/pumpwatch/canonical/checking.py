@@ -49,7 +49,10 @@ class Checker:
     """Checks blocks of one file."""
 
     def __init__(self, table: MeasuredTable, header: Sequence[str | None], homes: Mapping[str, str]) -> None:
-        """``header`` has None for a column that is passed over; ``homes`` the station of every id that may be."""
+        """``header`` has None for a column that is passed over; ``homes`` the station of every id that may be.
+
+        The cells of a column without a name must be empty.
+        """
         self.table = table
         self._header = header
         self._homes = homes
@@ -59,7 +62,7 @@ class Checker:
         """The good rows as records, the others with their reasons."""
         n = len(block)
         suspicious = np.zeros(n, np.bool_)
-        columns = {name: column for name, column in zip(self._header, block.columns, strict=True) if name is not None}
+        columns = {name: column for name, column in zip(self._header, block.columns, strict=True) if name}
         values: dict[str, list[Any]] = {}
         times: dict[str, NDArray[np.int64]] = {}
         stations: list[str] = [""] * n
@@ -82,6 +85,10 @@ class Checker:
             suspicious |= bad
         if "start" in times:
             suspicious |= times["start"] > times["end"]
+        for name, nameless in zip(self._header, block.columns, strict=True):
+            if name == "":
+                cells_said, codes = _distinct(nameless)
+                suspicious |= np.array([bool(cell) for cell in cells_said], np.bool_)[codes]
         attributes, bad = self._attributes(columns, n)
         suspicious |= bad
         if attributes is not None:
@@ -99,11 +106,13 @@ class Checker:
             if not any(row.cells):
                 dropped.add(number)
                 continue
-            cells = {name: cell for name, cell in zip(self._header, row.cells, strict=True) if name is not None}
+            cells = {name: cell for name, cell in zip(self._header, row.cells, strict=True) if name}
             known, wrong = self.table.read(cells, self._homes)
             own = {column.name for column in self.table.columns}
             extra = {name: cell for name, cell in cells.items() if name not in own}
             wrong += [(name, reason) for name, cell in extra.items() if (reason := _bad_text(cell))]
+            if any(cell for name, cell in zip(self._header, row.cells, strict=True) if name == ""):
+                wrong.append(("", "a cell stands in a column without a name"))
             if wrong:
                 refused.append(Refusal(row, wrong))
                 dropped.add(number)

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pumpwatch.canonical.measured import MEASURED_TABLES, TABLES, MeasuredTable
-from pumpwatch.canonical.threads import in_thread
 from pumpwatch.errors import BadConfig
 from pumpwatch.historian import Historian, Plain
+from pumpwatch.historian.rows import mended_json
 from pumpwatch.ledger import LEDGER_TABLES, Ledger
 from pumpwatch.ledger.canonical import CanonicalTable, read_day, read_moment, read_number
+from pumpwatch.ledger.threads import in_thread
 from pumpwatch.model import to_us
 
 _GROUP_ROWS: Final = 131_072
@@ -190,11 +191,11 @@ class _RowMaker:
         return [row for row in rows if all(row[i] is not None for i in self._needed)]
 
     def _whole(self, row: Row, attributes: Plain) -> Row:
-        known = json.loads(str(attributes)) if attributes else {}
+        known = json.loads(mended_json(str(attributes))) if attributes else {}
         whole = [*row, *map(known.get, self._extra)]
         for i in self._detail:
             if whole[i] is not None:
-                whole[i] = json.dumps(json.loads(whole[i]), ensure_ascii=False, sort_keys=True)
+                whole[i] = json.dumps(json.loads(mended_json(whole[i])), ensure_ascii=False, sort_keys=True)
         return whole
 
 

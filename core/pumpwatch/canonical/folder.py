@@ -27,6 +27,16 @@ def hold(data: Path) -> Iterator[None]:
                 f"{data} is held by a running pumpwatch; stop it first, or choose another --data folder. "
                 "Nothing was touched"
             ) from error
+        os.ftruncate(handle, 0)
+        os.write(handle, str(os.getpid()).encode())
         yield
     finally:
         os.close(handle)
+
+
+def holder(data: Path) -> int:
+    """The process that holds a data folder, or held it last. Raises ``Refused`` when none ever did."""
+    try:
+        return int((data / "lock").read_text(encoding="ascii"))
+    except (OSError, ValueError) as error:
+        raise Refused(f"{data}/lock does not say which process holds the folder; start that program anew") from error

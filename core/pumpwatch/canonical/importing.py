@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from pumpwatch.canonical.blocks import BLOCK_ROWS, Block, BlockSource, CsvBlocks, ParquetBlocks
-from pumpwatch.canonical.checking import Checked, Checker
+from pumpwatch.canonical.checking import Checked, Checker, Refusal
 from pumpwatch.canonical.measured import MEASURED_TABLES, TABLES, MeasuredTable
-from pumpwatch.canonical.threads import in_thread
 from pumpwatch.database import Database
 from pumpwatch.errors import BadConfig
-from pumpwatch.historian import Historian
+from pumpwatch.historian import Difference, Historian
 from pumpwatch.ledger import LEDGER_TABLES, ImportProgress, ImportReport, Ledger, Register, RowProblem, TableReport
 from pumpwatch.ledger.canonical import check_text
 from pumpwatch.ledger.files import REJECT_COLUMNS, FileRow, Rejects, UnreadableFile
@@ -27,11 +26,14 @@ from pumpwatch.ledger.importing import (
     refused_file,
     refused_twice,
 )
+from pumpwatch.ledger.threads import in_thread
 
 _LEDGER_ROWS: Final = 4_000
 """Of the ledger in one transaction, when the folder is held and nobody else waits."""
 _GENTLE_ROWS: Final = 10_000
 """Of a measured table in one transaction, when a server goes on writing beside it."""
+_REJECTS_LIMIT: Final = 256 * 1024**2
+"""Bytes of rows and reasons a rejects file takes; reasons may be many times as long as the rows."""
 
 Tell: TypeAlias = Callable[[ImportProgress], None]
 
@@ -139,6 +141,8 @@ class _MeasuredImport:
     progress: Tell | None
     counts: Counter[str] = field(default_factory=Counter)
     problems: list[RowProblem] = field(default_factory=list)
+    kept_bytes: int = 0
+    """Of the rejects file."""
 
     async def run(self, rejects_path: Path | None) -> TableReport:
         header = self.file.header()
@@ -184,24 +188,42 @@ class _MeasuredImport:
             self.problems.append(RowProblem(self.file_name, self.counts.total() + 1, "", reason))
 
     async def _take(self, block: Block, checked: Checked, rejects: Rejects) -> None:
-        for refusal in checked.refused:
-            self._reject(refusal.row, refusal.wrong, rejects)
+        if checked.refused:
+            await in_thread(self._reject_all, checked.refused, rejects)
         if not len(checked.records):
             return
         taken = await self.historian.add_records(checked.records)
-        for differing in taken.differing:
+        if taken.differing:
+            await in_thread(self._reject_differing, block, checked, taken.differing, rejects)
+        known = len(checked.records) - taken.added - taken.filled - len(taken.differing)
+        self.counts.update(added=taken.added, filled=taken.filled, unchanged=known)
+
+    def _reject_all(self, refused: Sequence[Refusal], rejects: Rejects) -> None:
+        for refusal in refused:
+            self._reject(refusal.row, refusal.wrong, rejects)
+
+    def _reject_differing(
+        self, block: Block, checked: Checked, differences: Sequence[Difference], rejects: Rejects
+    ) -> None:
+        for differing in differences:
             first = repr(differing.first)[:80]
             reason = f"was reported before, and otherwise ({first}); the first report stands"
             row = block.row(checked.numbers[differing.number])
             self._reject(row, [(self.table.column_of(differing.field), reason)], rejects)
-        known = len(checked.records) - taken.added - taken.filled - len(taken.differing)
-        self.counts.update(added=taken.added, filled=taken.filled, unchanged=known)
 
     def _reject(self, row: FileRow, wrong: list[tuple[str, str]], rejects: Rejects) -> None:
         self.counts["rejected"] += 1
         for column, reason in wrong[: PROBLEMS_KEPT - len(self.problems)]:
             self.problems.append(RowProblem(self.file_name, row.line, column, reason[:REASON_LIMIT]))
-        rejects.add(row, wrong[0][0], "; ".join(f"{column}: {why}" if column else why for column, why in wrong))
+        if self.kept_bytes > _REJECTS_LIMIT:
+            return
+        reasons = "; ".join(f"{column}: {why}" if column else why for column, why in wrong)
+        self.kept_bytes += len("".join((*row.cells, reasons)).encode(errors="surrogatepass"))
+        if self.kept_bytes <= _REJECTS_LIMIT:
+            rejects.add(row, wrong[0][0], reasons)
+            return
+        reason = "the rejects file is full; from here on refused rows are counted only: mend those and import again"
+        self.problems[PROBLEMS_KEPT - 1 :] = [RowProblem(self.file_name, row.line, "", reason)]
 
     def _tell(self, read: int) -> None:
         if self.progress is not None:

@@ -79,17 +79,21 @@ def watch(
     asyncio.run(_watch(server_url(data, port), prefix))
 
 
-def server_url(data: Path, port: int | None) -> str:
-    """Where the server of a data folder is. Raises ``NotReachable`` when none runs."""
+def server_url(data: Path, port: int | None, process: int | None = None) -> str:
+    """Where the server of a data folder is. Raises ``NotReachable`` when none runs, or not as this process."""
     if port is not None:
         return f"http://127.0.0.1:{port}"
     try:
-        return str(json.loads((data / RUNNING).read_text(encoding="utf-8"))["api"])
+        told = json.loads((data / RUNNING).read_text(encoding="utf-8"))
+        url, owner = str(told["api"]), told["pid"]
     except (OSError, ValueError, KeyError) as error:
         raise NotReachable(
             f"no server runs on {data}; start one with `pumpwatch serve` or `pumpwatch demo`, or name its folder "
             "with --data DIR or its port with --port N"
         ) from error
+    if process not in (None, owner):
+        raise NotReachable(f"{data / RUNNING} is of a server that was killed; another may have its port now")
+    return url
 
 
 def ask(url: str, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON

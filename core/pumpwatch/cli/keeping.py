@@ -21,6 +21,7 @@ from pumpwatch.canonical import (
     Span,
     export_folder,
     hold,
+    holder,
     import_folder,
 )
 from pumpwatch.cli.asking import server_url
@@ -172,8 +173,8 @@ def _held(data: Path) -> Iterator[str | None]:
             stack.enter_context(hold(data))
         except Refused as held:
             try:
-                server = server_url(data, None)
-            except NotReachable:
+                server = server_url(data, None, holder(data))
+            except (NotReachable, Refused):
                 raise held from None
         yield server
 

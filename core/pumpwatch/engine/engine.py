@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
-import os
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pumpwatch.acquisition import Acquisition
 from pumpwatch.alarms import Alarms
+from pumpwatch.canonical import hold
 from pumpwatch.database import Database, ledger_url
 from pumpwatch.detection import Detection, LiveHistory
 from pumpwatch.engine.exchange import Exchange
 from pumpwatch.engine.wiring import wire
-from pumpwatch.errors import BadConfig
 from pumpwatch.historian import Historian
 from pumpwatch.hub import Hub
 from pumpwatch.ledger import Ledger
 from pumpwatch.model import DeviceEvent, DeviceIdentity, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
     from pumpwatch.clock import Clock
@@ -136,7 +134,7 @@ class Engine:
         """Open everything kept in ``data``. Raises ``BadSettings`` before anything has been touched."""
         wiring = wire(settings, plugins, data)
         async with AsyncExitStack() as stack:
-            stack.enter_context(_alone(data))
+            stack.enter_context(hold(data))
             database = await stack.enter_async_context(Database.open(ledger_url(data)))
             register = await Ledger(database).load()
             alarms = Alarms(database, clock)
@@ -233,19 +231,3 @@ class Engine:
                 await self.historian.retention()
             except Exception:  # housekeeping must not stop supervision
                 log.exception("retention failed; it is tried again in an hour")
-
-
-@contextmanager
-def _alone(data: Path) -> Iterator[None]:
-    """Hold the data folder: two servers on one folder would tear its history."""
-    data.mkdir(parents=True, exist_ok=True)
-    path = data / "lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BadConfig(f"{data} is held by another pumpwatch; stop it or choose another --data folder") from error
-        yield
-    finally:
-        os.close(handle)

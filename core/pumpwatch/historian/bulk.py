@@ -11,7 +11,7 @@ from typing import Final, Protocol, runtime_checkable
 import numpy as np
 
 from pumpwatch.contracts import Store
-from pumpwatch.historian.rows import SHAPES, Plain, Shape
+from pumpwatch.historian.rows import SHAPES, Plain, Shape, mended_json
 from pumpwatch.model import Batch, Record, SampleBatch, Transaction, from_us, to_us
 
 _PAGE: Final = 20_000
@@ -115,7 +115,7 @@ async def attribute_names(
     place = next(i for i, c in enumerate(SHAPES[kind].columns) if c.name == "attributes")
     names: set[str] = set()
     async for page in pages(store, kind, homes, start_us, end_us):
-        names.update(*(json.loads(str(row[place])) for row in page if row[place]))
+        names.update(*(json.loads(mended_json(str(row[place]))) for row in page if row[place]))
     return names
 
 

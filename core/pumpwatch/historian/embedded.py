@@ -180,7 +180,7 @@ class EmbeddedStore(Store):
         """The bulk door for exports; see ``historian.bulk``."""
         shape = SHAPES[kind]
         keys = [next(i for i, c in enumerate(shape.columns) if c.name == k) for k in shape.order[len(shape.home) :]]
-        for pair in self._records.series(kind):
+        for pair in await self._in_thread(self._records.series, kind):
             after: tuple[Plain, ...] = ()
             while rows := await self._in_thread(self._records.page, kind, pair, start_us, end_us, after, _PAGE_ROWS):
                 yield rows

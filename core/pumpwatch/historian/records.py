@@ -18,7 +18,7 @@ from pumpwatch.errors import BadConfig, NotReachable, Refused
 from pumpwatch.historian.bulk import Difference, RecordBlock, Taken
 from pumpwatch.historian.damage import is_damage, kept_aside, move_aside
 from pumpwatch.historian.layout import column_names, listed, prepare, salvage
-from pumpwatch.historian.rows import SHAPES, Plain, Shape
+from pumpwatch.historian.rows import SHAPES, Plain, Shape, mended
 from pumpwatch.model import Record, SampleBatch
 
 T = TypeVar("T")
@@ -180,10 +180,11 @@ class Records:
         """Names of all attributes among the records with start <= time < end."""
         shape = SHAPES[kind]
         sql = (
-            f"SELECT DISTINCT one.key FROM {shape.table} t, json_each(t.attributes) one "  # noqa: S608
+            f"SELECT DISTINCT CAST(one.key AS BLOB) FROM {shape.table} t, json_each(t.attributes) one "  # noqa: S608
             f'WHERE t.attributes IS NOT NULL AND t."{shape.time}" >= ? AND t."{shape.time}" < ?'
         )
-        return {name for (name,) in self._guarded(lambda file: file.execute(sql, (start_us, end_us)).fetchall())}
+        rows = self._guarded(lambda file: file.execute(sql, (start_us, end_us)).fetchall())
+        return {mended(name.decode(errors="surrogatepass")) for (name,) in rows}
 
     def latest(self) -> SampleBatch:
         """The last sample of every path."""
@@ -222,9 +223,10 @@ class Records:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = sqlite3.connect(self.path, isolation_level=None, timeout=1.0, check_same_thread=False)
         self._open_file = file
-        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL", "temp_store = MEMORY"):
+        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
             file.execute(f"PRAGMA {pragma}")
-        prepare(file)
+        prepare(file)  # may sort whole tables of an older layout, which must not happen in memory
+        file.execute("PRAGMA temp_store = MEMORY")
         self._subjects = set(file.execute("SELECT kind, station, subject FROM subjects"))
         return file
 
@@ -307,21 +309,41 @@ def _compared(
     file: sqlite3.Connection, shape: Shape, rows: Sequence[tuple[Plain, ...]]
 ) -> tuple[int, tuple[Difference, ...]]:
     """Fill from these rows what is missing; name those that say otherwise than the table."""
-    names = column_names(shape)
     columns = [f'"{row[1]}" {row[2]}' for row in file.execute(f"PRAGMA table_info({shape.table})")]
     file.execute(f"CREATE TEMP TABLE incoming ({', '.join(columns)})")
     file.executemany(_insert(shape, "incoming"), rows)
-    differing = _differing(file, shape)
-    file.executemany("DELETE FROM incoming WHERE rowid = ?", [(d.number + 1,) for d in differing])
-    before = file.total_changes
-    file.execute(
-        f"INSERT INTO {shape.table} ({listed(names)}) SELECT {listed(names)} FROM incoming WHERE true{_fill(shape)}"  # noqa: S608
-    )
-    filled = file.total_changes - before
-    if filled:
-        differing += _differing(file, shape)  # two rows may have told what a third left out, each otherwise
+    differing: list[Difference] = []
+    filled = 0
+    while True:  # once more for every column that a further row of the same key may still fill, or tell otherwise
+        found = _differing(file, shape)
+        differing += found
+        file.executemany("DELETE FROM incoming WHERE rowid = ?", [(d.number + 1,) for d in found])
+        changes = _fill_once(file, shape)
+        if not changes:
+            break
+        filled += changes
     file.execute("DROP TABLE incoming")
     return filled, tuple(sorted(differing, key=lambda d: d.number))
+
+
+def _fill_once(file: sqlite3.Connection, shape: Shape) -> int:
+    """Fill each known record from the first of its rows that knows more; how many were filled."""
+    news = " OR ".join(f'(t."{c}" IS NULL AND i."{c}" IS NOT NULL)' for c in _fillable(shape))
+    if not news:
+        return 0
+    names = listed(column_names(shape))
+    key = ", ".join(f'i."{k}"' for k in shape.order)
+    before = file.total_changes
+    file.execute(
+        f"INSERT INTO {shape.table} ({names}) SELECT {names} FROM incoming WHERE rowid IN ("  # noqa: S608
+        f"SELECT min(i.rowid) FROM incoming i CROSS JOIN {shape.table} t ON {_same(shape)} WHERE {news} "
+        f"GROUP BY {key}){_fill(shape)}"
+    )
+    return file.total_changes - before
+
+
+def _same(shape: Shape) -> str:
+    return " AND ".join(f'i."{k}" = t."{k}"' for k in shape.order)
 
 
 def _differing(file: sqlite3.Connection, shape: Shape) -> list[Difference]:
@@ -329,7 +351,7 @@ def _differing(file: sqlite3.Connection, shape: Shape) -> list[Difference]:
     differs = {n: f'(i."{n}" <> t."{n}")' for n in facts}
     first = " ".join(f"WHEN {condition} THEN '{n}'" for n, condition in differs.items())
     value = " ".join(f'WHEN {condition} THEN t."{n}"' for n, condition in differs.items())
-    same = " AND ".join(f'i."{k}" = t."{k}"' for k in shape.order)
+    same = _same(shape)
     found = file.execute(
         f"SELECT i.rowid, CASE {first} END, CASE {value} END FROM incoming i CROSS JOIN {shape.table} t ON {same} "  # noqa: S608
         f"WHERE {' OR '.join(differs.values())}"
@@ -344,7 +366,7 @@ def _fitting(shape: Shape, station: str, row: tuple[Any, ...]) -> tuple[Plain, .
         if value is None and column.name in shape.key:
             fitting.append("")
         else:
-            fitting.append(value.encode(errors="replace").decode() if isinstance(value, str) else value)
+            fitting.append(mended(value) if isinstance(value, str) else value)
     if "station_id" in shape.key:
         station = str(row[next(i for i, c in enumerate(shape.columns) if c.name == "station_id")])
     return (station, *fitting)

@@ -136,7 +136,23 @@ def _time(value: datetime | None, _may_lack: bool) -> Plain:
 
 
 def _json(value: Mapping[str, object], may_lack: bool) -> Plain:
-    return json.dumps(dict(value), sort_keys=True, separators=(",", ":")) if value or not may_lack else None
+    return mended_json(_sorted_json(dict(value))) if value or not may_lack else None
+
+
+def _sorted_json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def mended(text: str) -> str:
+    """Text with question marks for lone surrogates (bytes that were no text)."""
+    return text.encode(errors="replace").decode()
+
+
+def mended_json(text: str) -> str:
+    """The same for all texts in JSON, where they are escapes."""
+    if "\\ud" not in text:
+        return text
+    return _sorted_json(json.loads(mended(json.dumps(json.loads(text), ensure_ascii=False))))
 
 
 _WRITE: Final[Mapping[Form, Callable[[Any, bool], Plain]]] = {

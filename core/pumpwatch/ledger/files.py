@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 
 LINE_LIMIT = 1_048_576
 """Characters a line may have; a longer one is no table, and would be held in memory whole."""
+ROW_LINES = 200
+ROW_CHARACTERS = 131_072
+"""A row may go on over so many lines, and begin another line while it has no more characters: a quotation mark that is
+not closed is looked for no further."""
+BLANKS_AT_ONCE = 10_000
+"""Empty rows passed over before ``rows`` pauses."""
 REJECT_COLUMNS = ("rejected_line", "rejected_column", "rejected_reason")
 """Stand before the original columns in a rejects file; an import passes over them, so a mended file can be imported."""
 
@@ -54,8 +60,8 @@ class RowSource(Protocol):
     def read_so_far(self) -> int:
         """How much of it has been read."""
 
-    def rows(self) -> Iterator[FileRow]:
-        """Every row that is not empty, the header first."""
+    def rows(self) -> Iterator[FileRow | None]:
+        """Every row that is not empty, the header first; None is a pause in what is long and empty."""
 
 
 class CanonicalFile:
@@ -88,12 +94,17 @@ class CanonicalFile:
         """Bytes taken from the file."""
         return self._raw.tell()
 
-    def rows(self) -> Iterator[FileRow]:
-        """Every row that is not empty, the header first."""
+    def rows(self) -> Iterator[FileRow | None]:
+        """Every row that is not empty, the header first; None after each ``BLANKS_AT_ONCE`` that are."""
+        blanks = 0
         for line, cells, error in self.raw_rows():
             stripped = tuple(cell.strip() for cell in cells)
             if error or any(stripped):
                 yield FileRow(line, stripped, error)
+            else:
+                blanks += 1
+                if blanks % BLANKS_AT_ONCE == 0:
+                    yield None
 
     def raw_rows(self) -> Iterator[tuple[int, list[str], str]]:
         """Line, cells and error of every row. A row that is no CSV costs its first line only."""
@@ -164,11 +175,14 @@ class _Lines:
         self._number = first - 1
         self._again: deque[tuple[int, str]] = deque()
         self._taken: list[tuple[int, str]] = []
+        self._characters = 0
 
     def __iter__(self) -> Iterator[str]:
         return self
 
     def __next__(self) -> str:
+        if len(self._taken) == ROW_LINES or self._characters > ROW_CHARACTERS:
+            raise csv.Error(f"goes on over {len(self._taken)} lines of {self._characters} characters")
         if self._again:
             number, line = self._again.popleft()
         else:
@@ -180,11 +194,13 @@ class _Lines:
             self._pass_over(line)
             raise _LongLineError(number)
         self._taken.append((number, line))
+        self._characters += len(line)
         return line
 
     def begin_row(self) -> int:
         """The number of the line that comes next."""
         self._taken.clear()
+        self._characters = 0
         return self._again[0][0] if self._again else self._number + 1
 
     def give_back(self) -> bool:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from pumpwatch.errors import BadConfig
 from pumpwatch.ledger.canonical import LEDGER_TABLES, CanonicalTable, Column, Scalar, check_text
 from pumpwatch.ledger.files import REJECT_COLUMNS, FileRow, Rejects, RowSource, UnreadableFile
 from pumpwatch.ledger.folder import find, opened
+from pumpwatch.ledger.threads import in_thread
 from pumpwatch.ledger.upserts import Fate, Incoming, write_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pumpwatch.database import Database
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 250
 """Rows in one transaction: few, so that alarms need not wait for a long import."""
 PROBLEMS_KEPT = 1_000
-"""Problems a table's report names; the rejects file has them all."""
+"""Problems a table's report names; the rejects file has more."""
 REASON_LIMIT = 500
 """Characters of a reason that a report shows."""
 
@@ -85,7 +86,7 @@ class ImportReport:
 
 @dataclass(frozen=True, slots=True)
 class ImportProgress:
-    """How far an import is; told after every ``ROWS_AT_ONCE`` rows and at the end of each file."""
+    """How far an import is; told after every ``ROWS_AT_ONCE`` rows, where it pauses, and at the end of each file."""
 
     table: str
     rows: int
@@ -108,7 +109,7 @@ async def import_folder(
     run again. ``rejects`` is a folder for ``NAME.rejects.csv``. Raises ``BadConfig`` when the folder cannot be read.
     """
     names = [table.name for table in LEDGER_TABLES]
-    found = find(folder, names, names)
+    found = await in_thread(find, folder, names, names)
     reports = [refused_file(file, file, reason) for file, reason in found.broken.items()]
     for table in LEDGER_TABLES:
         if paths := found.files.get(table.name):
@@ -133,7 +134,8 @@ async def import_table(
         return refused_twice(table.name, paths)
     (path,) = paths
     try:
-        with opened(path, table.name) as file:
+        with ExitStack() as stack:  # so that a file whose opening was cancelled is closed too
+            file = await in_thread(lambda: stack.enter_context(opened(path, table.name)))
             importer = _TableImport(database, table, file, progress, rows_at_once)
             return await importer.run(rejects / f"{table.name}.rejects.csv" if rejects else None)
     except UnreadableFile as error:
@@ -169,6 +171,26 @@ class _BadHeaderError(Exception):
         self.column = column
 
 
+def _read_some(rows: Iterator[FileRow | None], most: int) -> tuple[list[FileRow], bool]:
+    """The next rows, up to a pause or as many as may be, and whether there may be more."""
+    some: list[FileRow] = []
+    for row in rows:
+        if row is not None:
+            some.append(row)
+        if row is None or len(some) == most:
+            return some, True
+    return some, False
+
+
+async def _first(rows: Iterator[FileRow | None]) -> FileRow:
+    more = True
+    while more:
+        some, more = await in_thread(_read_some, rows, 1)
+        if some:
+            return some[0]
+    return FileRow(1, (), "is empty; the first line of a file names its columns")
+
+
 @dataclass(slots=True)
 class _TableImport:
     database: Database
@@ -184,18 +206,19 @@ class _TableImport:
     async def run(self, rejects_path: Path | None) -> TableReport:
         rows = self.file.rows()
         try:
-            header = self._read_header(
-                next(rows, FileRow(1, (), "is empty; the first line of a file names its columns"))
-            )
+            header = self._read_header(await _first(rows))
         except _BadHeaderError as error:
             header = _Header((), ())
             reason = f"nothing of this file is imported: {error.reason}"
             self.problems.append(RowProblem(self.file.path.name, 1, error.column, reason))
         with Rejects(rejects_path, header.names) as rejects:
             try:
-                while header.names and (some := list(islice(rows, self.rows_at_once))):
+                more = bool(header.names)
+                while more:
+                    some, more = await in_thread(_read_some, rows, self.rows_at_once)
                     await self._take(header, some, rejects)
-                    self._tell(self.file.read_so_far)
+                    if some or more:
+                        self._tell(self.file.read_so_far)
             except UnreadableFile as error:
                 reason = f"the rest of the file is not read: it {error}"
                 self.problems.append(RowProblem(self.file.path.name, self.fates.total() + 1, "", reason))

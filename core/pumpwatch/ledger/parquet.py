@@ -58,6 +58,7 @@ class ParquetFile:
         """Its columns, some rows at a time."""
         with meaning():
             for batch in self._file.iter_batches(batch_size=rows):
+                batch.validate(full=True)  # else text that is not UTF-8 would be found out only where it is used
                 self.read_so_far += batch.num_rows
                 yield batch
 

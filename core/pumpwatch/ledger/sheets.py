@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -37,7 +38,9 @@ _BROKEN: Final = (
     IndexError,
     OSError,
     EOFError,
-    NotImplementedError,
+    RuntimeError,
+    OverflowError,
+    zlib.error,
 )
 """What openpyxl lets through when a workbook is none."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Key: TypeAlias = tuple[Any, ...]
 _MISSING = "{value} stands neither in the ledger nor, as a good row, in {table}; add it there first"
+
+_SEVERAL = "the column is missing, and {count} known entries fit what the others say; add it"
 
 
 class Fate(StrEnum):
@@ -50,13 +52,14 @@ class Outcome:
 
 async def write_rows(connection: AsyncConnection, table: CanonicalTable, rows: Sequence[Incoming]) -> list[Outcome]:
     """Write a few hundred rows of one table inside the caller's transaction; one outcome a row, in their order."""
+    rows, unsure = await _recalled(connection, table, rows) if table.derived else (rows, {})
     keys = [table.identity(_said(table, row)) for row in rows]
     before = await _stored(connection, table, keys)
     homes = await _homes(connection, table, rows)
     after = dict(before)
     outcomes: list[Outcome] = []
-    for key, row in zip(keys, rows, strict=True):
-        if wrong := _unreferenced(table, row, homes):
+    for number, (key, row) in enumerate(zip(keys, rows, strict=True)):
+        if wrong := unsure.get(number) or _unreferenced(table, row, homes):
             outcomes.append(wrong)
             continue
         merged = _merge(table, after.get(key), row)
@@ -81,6 +84,39 @@ def _merge(table: CanonicalTable, before: Mapping[str, Any] | None, row: Incomin
 
 def _said(table: CanonicalTable, row: Incoming) -> Mapping[str, Scalar]:
     return {**table.defaults, **row.values} if table.derived else row.values
+
+
+async def _recalled(
+    connection: AsyncConnection, table: CanonicalTable, rows: Sequence[Incoming]
+) -> tuple[list[Incoming], dict[int, Outcome]]:
+    """The rows, and the places of those that fit several known entries.
+
+    All fields may be part of a derived key: what a file has no column for is taken from the known entry a row fits.
+    """
+    names = [column.target for column in table.columns]
+    plain = [name for name in table.key if name not in table.derived]
+    vague = {tuple(row.values[n] for n in plain) for row in rows if not row.values.keys() >= set(names)}
+    known: dict[Key, list[Mapping[str, Any]]] = {}
+    if vague:
+        wanted = tuple_(*(table.stored.c[name] for name in plain)).in_(list(vague))
+        for entry in (await connection.execute(select(table.stored).where(wanted))).mappings():
+            known.setdefault(tuple(entry[name] for name in plain), []).append(dict(entry))
+    recalled: list[Incoming] = []
+    unsure: dict[int, Outcome] = {}
+    for number, row in enumerate(rows):
+        unsaid = [name for name in names if name not in row.values]
+        fits = [
+            entry
+            for entry in (known.get(tuple(row.values[name] for name in plain), ()) if unsaid else ())
+            if all((entry[name] or None) == (value or None) for name, value in row.values.items())
+        ]
+        fits = [entry for entry in fits if not any(entry[name] for name in unsaid)] or fits  # known as vaguely as this
+        if len(fits) > 1:
+            unsure[number] = Outcome(Fate.REJECTED, unsaid[0], _SEVERAL.format(count=len(fits)))
+        recalled.append(
+            replace(row, values={**row.values, **{n: fits[0][n] for n in unsaid}}) if len(fits) == 1 else row
+        )
+    return recalled, unsure
 
 
 async def _stored(connection: AsyncConnection, table: CanonicalTable, keys: Sequence[Key]) -> dict[Key, dict[str, Any]]:

@@ -218,7 +218,7 @@ KINDS: Mapping[str, Kind] = {
     "twowire": Kind(Role.PUMPS, _twowire, "baud=5787&parity=E", 0.068, Frame(address=0, checksum=(-2, -1))),
     "lanfeng": Kind(Role.PUMPS, _lanfeng, "baud=9600&parity=N", 0.05, Frame(address=0, checksum=(-1, 0))),
     "taxport": Kind(Role.TAX, _taxport, "baud=9600&parity=E", 0.05, Frame(address=0, checksum=(-1, 0))),
-    "ifsf": Kind(Role.PUMPS, _ifsf, frame=Frame(address=2)),
+    "ifsf": Kind(Role.PUMPS, _ifsf, gap_s=1.0, frame=Frame(address=2)),
     "tls350": Kind(
         Role.GAUGE,
         _tls350,

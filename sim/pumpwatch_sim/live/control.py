@@ -37,12 +37,15 @@ class Orders:
             connection.answer({"ok": False, "error": "too many orders at once; ask again in a second"})
 
     async def carry_out(self, obey: Callable[[dict[str, object]], Awaitable[Answer]]) -> None:
-        """Work through the orders for ever; ``obey`` raises ``Refused`` for one that makes no sense."""
+        """Work through the orders for ever; ``obey`` raises ``Refused`` for one that makes no sense.
+
+        Whatever else is in a line, a time too far away or brackets without end, is refused too: none ends the county.
+        """
         while True:
             line, connection = await self._queue.get()
             try:
                 connection.answer({"ok": True} | await obey(_order(line)))
-            except Refused as error:
+            except (Refused, OSError, OverflowError, ValueError, RecursionError) as error:
                 connection.answer({"ok": False, "error": str(error)})
 
 
@@ -70,7 +73,7 @@ class ControlConnection(Connection):
 def _order(line: str) -> dict[str, object]:
     try:
         order = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         order = None
     if not isinstance(order, dict):
         raise Refused(f'no JSON object: {line[:80]!r}; send for example {{"do": "status"}}')

@@ -107,8 +107,8 @@ class Faults:
                 Fault(entry.station, entry.protocol, kind, onset_us, end_us, entry.share, entry.delay_s, entry.station)
             )
 
-    def add(self, fault: Fault) -> list[str]:
-        """Set a fault; the stations it reaches."""
+    def add(self, fault: Fault, now_us: int = 0) -> list[str]:
+        """Set a fault; the stations it reaches, where those that are over at ``now_us`` are forgotten."""
         reached = [fault.station_id]
         if fault.kind is FaultKind.JAM:
             reached += self._neighbours(fault.station_id)
@@ -123,7 +123,8 @@ class Faults:
                 fault.delay_s,
                 fault.station_id,
             )
-            self._by_station.setdefault(station, []).append(spread)
+            lasting = [old for old in self._by_station.get(station, ()) if old.end_us is None or now_us < old.end_us]
+            self._by_station[station] = [*lasting, spread]
         return reached
 
     def clear(self, station: str, protocol: str | None = None, kind: FaultKind | None = None) -> int:

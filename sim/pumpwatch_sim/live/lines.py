@@ -83,7 +83,14 @@ class _Talk:
             self._gap.cancel()
             self._gap = None
 
+    def forget(self) -> None:
+        """The peer is gone: what it began to say is not to spoil what the next one says."""
+        if self._gap is not None:
+            self.end()
+            self._pump.pause()
+
     def _pause(self) -> None:
+        self._gap = None
         now_us = self._line.moment.tick()
         self._line.reply(self._peer, self._pump.pause(), now_us)
 
@@ -101,7 +108,7 @@ class _LineConnection(Connection):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for no further byte."""
-        self._talk.end()
+        self._talk.forget()
         super().connection_lost(exc)
 
 

@@ -164,6 +164,12 @@ class StationPlayer:
         for tank in self.tanks:
             tank.look()
 
+    def look_on(self) -> None:
+        """Take up the stretches and deliveries that have begun, asked or not."""
+        self.see()
+        for tank in self.tanks:
+            tank.look_on()
+
     def _follow(self, timeline: Timeline) -> None:
         """Go on with the next stretch."""
         self._end_us = timeline.end_us
@@ -174,7 +180,8 @@ class StationPlayer:
         for nozzle, (start, end) in zip(self.nozzles, pairwise(bounds), strict=True):
             nozzle.follow(_part(sales, start, end), timeline.start_us)
         if all(fault.kind is not GaugeFaultKind.SYNTHETIC for fault in timeline.gauge_faults):
-            timeline.sales = _part(sales, 0, 0)  # the nozzles have them; only made-up readings want them again
+            # The nozzles have them; only made-up readings want them again. A slice would keep the whole alive.
+            timeline.sales = timeline.sales.take(np.arange(0))
         for dispenser in self.dispensers:
             dispenser.follow(timeline)
         for tank in self.tanks:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
@@ -132,6 +133,10 @@ class Sim:
         while True:
             await self._clock.sleep(_LOOK_S)
             await self.prepare(pool, lambda done, of: None)
+            for player in self.players:
+                # A station nobody polls goes on too; otherwise all it has ever been would pile up.
+                player.look_on()
+                await asyncio.sleep(0)
 
     # ------------------------------------------------------------ orders
 
@@ -166,7 +171,8 @@ class Sim:
         except BadConfig as error:
             raise Refused(str(error)) from error
         until = None if fault.end_us is None else from_us(fault.end_us).isoformat()
-        return {"station": station, "fault": fault.kind, "stations": self.faults.add(fault), "until": until}
+        reached = self.faults.add(fault, fault.start_us)
+        return {"station": station, "fault": fault.kind, "stations": reached, "until": until}
 
     def _clear_faults(self, station: str, order: dict[str, object]) -> Answer:
         protocol = self._line_of(station, order)
@@ -260,7 +266,7 @@ async def running(
         write_ledger(out / "ledger", staging.county)
         write_json(out / "truth.json", truth_of(staging))
         write_json(file, sim.address_book())
-        stack.callback(file.unlink, missing_ok=True)
+        stack.callback(_forget, file, sim.control.number)
         async with asyncio.TaskGroup() as tasks:
             work = [tasks.create_task(sim.look_ahead(pool)), tasks.create_task(sim.orders.carry_out(sim.obey))]
             try:
@@ -268,6 +274,16 @@ async def running(
             finally:
                 for task in work:
                     task.cancel()
+
+
+def _forget(file: Path, control_port: int) -> None:
+    """Remove ``sim.json`` unless another simulator has written its own meanwhile."""
+    try:
+        book = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    if isinstance(book, dict) and book.get("control_port") == control_port:
+        file.unlink(missing_ok=True)
 
 
 def span(county: County) -> str:

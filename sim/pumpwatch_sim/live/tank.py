@@ -103,6 +103,10 @@ class TankPlayer:
         self._see(self._now_us())
         return tuple(self._drops)
 
+    def look_on(self) -> None:
+        """Take note of the deliveries that have begun or ended."""
+        self._see(self._now_us())
+
     def follow(self, timeline: Timeline) -> None:
         """Go on with this stretch."""
         if self._timeline is not None:

@@ -19,8 +19,16 @@ _MOST_WAITING = 1 << 16
 """Bytes a pseudo-terminal may owe a peer that does not read; what comes on top is lost, as on a serial line."""
 
 
+_MOST_UNSENT = 1 << 18
+"""Bytes a connection may owe a peer that does not read. Above the mark at which asyncio pauses reading, so whoever asks
+and reads loses nothing."""
+
+
 class Connection(asyncio.Protocol):
-    """One accepted connection; reads pause while the peer does not take its replies, so nothing piles up."""
+    """One accepted connection; reads pause while the peer does not take its replies, so nothing piles up.
+
+    What is sent unasked is bounded as well; overflow policy: the newest is dropped.
+    """
 
     def __init__(self, port: Port) -> None:
         """``port`` accepted it and keeps it until it is gone."""
@@ -51,8 +59,8 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def send(self, data: bytes) -> None:
-        """Write, unless the connection is gone."""
-        if data and self._transport is not None:
+        """Write, unless the connection is gone or its peer is too far behind."""
+        if data and self._transport is not None and self._transport.get_write_buffer_size() < _MOST_UNSENT:
             self._transport.write(data)
 
     def hang_up(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -56,6 +57,8 @@ class Parameter:
             return "" if value in allowed else f"{value!r} is not one of {', '.join(allowed)}"
         if isinstance(value, bool) or not isinstance(value, int | float):
             return f"{value!r} is not a number"
+        if not abs(value) <= sys.float_info.max:
+            return f"{value!r:.40} is not a finite number"
         low, high = self.low, self.high
         if (low is not None and value < low) or (high is not None and value > high):
             return f"{value} is not between {low} and {high} {self.unit}".rstrip()

@@ -1,6 +1,6 @@
 """The holding registers of a Compac C5000 controller, one hose a unit.
 
-Source: C5000 service manual, page 115, by shared protocols.md §5.1 (grade A for the list; the order of the registers
+Source: C5000 service manual, page 115 (grade A for the list; the order of the registers
 of a number and the base of the addresses are not visible there, hence ``low_first`` and ``base_offset``).
 Pressures and temperatures, which a liquid fuel dispenser does not measure, read 0; so does the bank sequence.
 """

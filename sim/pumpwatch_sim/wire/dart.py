@@ -1,7 +1,7 @@
 """Wayne DART (= Mepsan MKR5) as bytes: the pumps of a line, and the station's controller that is their master.
 
-Evidence grade A: shared protocols.md §2.1 (vendor specification 2.11 as cited by public firmware,
-dimoskar/ASFuelControlV1, alejomonroy/Full-Colombia-Wayne, fangym0335/first; 29 captured frames, checksums recomputed).
+Evidence grade A: vendor specification 2.11 as cited by public firmware,
+dimoskar/ASFuelControlV1, alejomonroy/Full-Colombia-Wayne, fangym0335/first; 29 captured frames, checksums recomputed.
 RS-485, 9600 (19200) baud, 8 data, odd parity, 1 stop; the master speaks first.
 """
 

@@ -1,7 +1,7 @@
 """IFSF over TCP/IP as bytes: the data bases of dispensers (subnet 1) and of a tank gauge (subnet 9), read by messages.
 
-Evidence grade B: shared protocols.md §2.4 (IFSF 2-02 and 3-01 by fangym0335/first, zhang98722/ifsf-communication,
-ycxzfforever/ZSY_IFSF). Widths of fields follow the structures of the first. Grade D, decided here: the checksum's three
+Evidence grade B: IFSF 2-02 and 3-01 by fangym0335/first, zhang98722/ifsf-communication,
+ycxzfforever/ZSY_IFSF. Widths of fields follow the structures of the first. Grade D, decided here: the checksum's three
 bytes are BCD, the pulse-volume factor is pulses a litre, the calibration factor is 1/10000, acknowledge codes 2 (not
 writable) and 5 (some data not taken). Every nozzle is a fuelling point of its own (21h to 24h) with logical nozzle 11h.
 """
@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
 from pumpwatch.model import NozzleState
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 DISPENSER, CONTROLLER, TANK_GAUGE = 1, 2, 9
 """Subnets."""
 READ, ANSWER, WRITE, UNSOLICITED_TO_ACK, UNSOLICITED, ACKNOWLEDGE = 0, 1, 2, 3, 4, 7
-HEARTBEAT_PORT = 3486
 CALCULATOR, FIRST_POINT, FIRST_NOZZLE, FIRST_METER, TRANSACTIONS = 0x01, 0x21, 0x11, 0x81, 0x21
 ALL_PROBES, FIRST_PROBE = 0x20, 0x21
 
@@ -98,11 +96,6 @@ class Framer:
     def forget(self) -> None:
         """Drop half a message."""
         self._rest = b""
-
-
-def heartbeat(address: str, port: int, subnet: int, node: int, status: int = 0) -> bytes:
-    """The datagram a device broadcasts every 10 s to UDP port 3486: where its TCP port is, and who it is."""
-    return IPv4Address(address).packed + port.to_bytes(2, "big") + bytes((subnet, node, 1, status))
 
 
 def number8(hundredths: int) -> bytes:

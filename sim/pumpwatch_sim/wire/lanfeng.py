@@ -1,6 +1,6 @@
 """Lanfeng 温州蓝峰 as bytes: the guns of a line, and the controller that is their master.
 
-Evidence grade A: shared protocols.md §2.3 (vendor sheet "RS-232 Protocol of Dispenser", fangym0335/first lischn017.c).
+Evidence grade A: vendor sheet "RS-232 Protocol of Dispenser", fangym0335/first lischn017.c.
 RS-422, 9600 baud, 8 data, no parity, 1 stop. Bytes 0 and 1 of a reply and status sub-states other than 1 and 2 are not
 known: the gun number and 0 are sent, and a self-locked gun looks idle.
 """

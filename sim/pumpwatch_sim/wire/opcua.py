@@ -1,6 +1,6 @@
 """An OPC UA server of one station: device nodes in the manner of OPC 10000-100 (DI) and a namespace of its own.
 
-There is no companion specification for fuel dispensers (shared protocols.md §4), so none is claimed: the identity
+There is no companion specification for fuel dispensers, so none is claimed: the identity
 properties only bear the names DI gives them. Nobody may write. Values are taken from the view once a second while a
 client is connected and lie still otherwise.
 """

@@ -1,6 +1,6 @@
 """The tax port (税控报税口) of a tax-control dispenser as bytes: frames ``BB LEN RFN CMD … CK`` asked for and answered.
 
-Evidence grade C+: shared protocols.md §3.1 (harvy2018/POD_V0.2, a fielded collector; its lengths agree).
+Evidence grade C+: harvy2018/POD_V0.2, a fielded collector; its lengths agree.
 RS-232, 9600 baud, 8 data, 1 stop, even parity (some boards none). One port serves the one or two guns of a board.
 Not known, decided here: frame counters of the answer to 83 are 1 and 2; the display mode (00) is answered like plain
 text, the ciphered ones like a gun without data; oil codes are the grade's digits; a KTK board fills up the current sale

@@ -1,8 +1,8 @@
 """The TLS-350 console as bytes: commands in, replies in computer or display format out; no sockets.
 
-Evidence grade A: Veeder-Root 576013-635 "Serial Interface Manual" by shared protocols.md §1 (envelope, checksum,
+Evidence grade A: Veeder-Root 576013-635 "Serial Interface Manual" (envelope, checksum,
 functions 101, 201, 202, 205, 206, 501, 602 to 604, 902); the manual's figures and real consoles' frames are vectors.
-20C follows a real console's frame (public source 68874032749). Where protocols.md does not tell a field's place in 203
+20C follows a real console's frame (public source 68874032749). Where no source tells a field's place in 203
 and 216 it stands as in 202 (grade C). Display format: envelope by the manual, widths of columns invented (grade C).
 """
 

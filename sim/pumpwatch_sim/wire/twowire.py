@@ -1,7 +1,7 @@
 """Gilbarco Two-Wire (also 北京长吉) as bytes: the pumps of a current loop, and the controller that is their master.
 
-Evidence grade B+: shared protocols.md §2.2 (dimoskar/ASFuelControlV1, fangym0335/first lischn001.c and lischn022.c,
-a sniff report; four implementations that agree). 5787 baud (5760 in China), 8 data, even parity, 1 stop.
+Evidence grade B+: dimoskar/ASFuelControlV1, fangym0335/first lischn001.c and lischn022.c,
+a sniff report; four implementations that agree. 5787 baud (5760 in China), 8 data, even parity, 1 stop.
 What bytes 5 to 7 of a transaction and the frame around the nozzle reply mean is not known; they are sent as observed.
 """
 

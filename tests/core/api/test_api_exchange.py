@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -20,8 +22,9 @@ from hypothesis import strategies as st
 from pumpwatch.api import create_app
 from pumpwatch.api import exchange as routes
 from pumpwatch.api.live import LiveFeed
-from pumpwatch.canonical import TABLES, Format, export_folder, import_folder
+from pumpwatch.canonical import TABLES, Format, Span, export_folder, import_folder
 from pumpwatch.database import Database, ledger_url
+from pumpwatch.engine import exchange as places
 from pumpwatch.historian import EmbeddedSettings, EmbeddedStore, Historian
 from pumpwatch.ledger import Ledger
 from pumpwatch.testing import FakeClock
@@ -267,6 +270,33 @@ async def test_one_import_at_a_time_and_a_body_that_stops_is_given_up(
     assert (await send(http, "transactions", SALES)).json()["added"] == 2
 
 
+async def test_the_disk_keeps_room_for_what_devices_report(
+    running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, http = running
+    monkeypatch.setattr(places.shutil, "disk_usage", lambda _: SimpleNamespace(free=places._RESERVE + 10))
+    answer = await send(http, "stations", STATIONS)
+    assert answer.status_code == 503
+    assert "1,024 MB free" in answer.json()["error"]
+    assert "free space on it" in answer.json()["error"]
+    assert nothing_left(tmp_path)
+    monkeypatch.undo()
+    assert (await send(http, "stations", STATIONS)).json()["problems"] == []
+
+
+async def test_few_exports_wait_to_be_fetched(running) -> None:
+    r, http = running
+    folders = [(await r.engine.exchange.give("stations", Format.CSV, Span()))[0].parent for _ in range(4)]
+    answer = await http.get("/export/stations")
+    assert answer.status_code == 409
+    assert "4 exports are being fetched" in answer.json()["error"]
+    shutil.rmtree(folders[1])
+    for _ in range(3):
+        assert (await http.get("/export/stations")).status_code == 200
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 async def test_without_the_token_nothing_goes_in_or_out(running) -> None:
     r, _ = running
     async with client(r, "s3cret") as http:
@@ -319,3 +349,19 @@ async def test_hostile_questions_are_answered_in_words(hostile, table, asked, bo
 async def hostile(running, tmp_path: Path):
     _, http = running
     return http, tmp_path
+
+
+async def test_an_export_is_gone_however_its_answer_ends(running):
+    r, http = running
+    (await send(http, "stations", STATIONS)).raise_for_status()
+    for asked, status in (({}, 200), ({"range": "bytes=0-9"}, 206), ({"range": "bytes=x"}, 400)):
+        answer = await http.get("/export/stations", params={"format": "csv"}, headers=asked)
+        assert answer.status_code == status
+        assert not list((r.engine.exchange._data / "exchange").iterdir())
+
+
+@pytest.mark.parametrize("when", ["9999-12-31T23:59:59-12:00", "0001-01-01T00:00:00+12:00"])
+async def test_the_ends_of_the_calendar_are_times_too(running, when):
+    _, http = running
+    for table in ("transactions", "work_orders", "reports_12315"):
+        assert (await http.get(f"/export/{table}", params={"from": when, "to": when})).status_code == 200

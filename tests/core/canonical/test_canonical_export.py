@@ -23,7 +23,7 @@ from pumpwatch.contracts import PluginSettings, Series, Store
 from pumpwatch.errors import BadConfig
 from pumpwatch.historian import EmbeddedSettings, EmbeddedStore
 from pumpwatch.ledger import LEDGER_TABLES
-from pumpwatch.model import Batch, Delivery, DeviceEvent, EventKind, from_us
+from pumpwatch.model import Batch, Delivery, DeviceEvent, EventKind, TankReading, from_us
 
 MARCH = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -268,3 +268,31 @@ def test_every_table_of_the_data_set_is_there():
         *("device_events", "work_orders", "declarations", "reports_12315", "covert_tests"),
     }
     assert len(LEDGER_TABLES) + len(MEASURED_TABLES) == len(TABLES)
+
+
+@pytest.mark.parametrize("kind", list(Format))
+async def test_lone_surrogates_become_question_marks(kept, write, county, tmp_path, kind):
+    await kept.take(write(county))
+    event = DeviceEvent(MARCH, "S01", "D9", EventKind.LINK, {"reason": "\udcff😀", "up": False})
+    reading = TankReading("S01-T1", MARCH, 5.0, attributes={"x\udcff": "y\ud800"})
+    records = kept.historian.store._records
+    records.write([("S01", event), ("S01", reading)], [])
+    odd = '{"a\\udcff":"b\\udcff"}'  # as an earlier program wrote it
+    file = records._open_file
+    file.execute("UPDATE device_events SET detail = ? WHERE kind = 'power'", (odd,))
+    file.execute("UPDATE tank_readings SET attributes = ? WHERE height_mm = 1480.2", (odd,))
+    await kept.give(tmp_path / "out", kind=kind, tables=["device_events", "tank_readings"])
+    if kind is Format.CSV:
+        found = {
+            name: list(csv.DictReader(io.StringIO((tmp_path / "out" / f"{name}.csv").read_text(encoding="utf-8"))))
+            for name in ("device_events", "tank_readings")
+        }
+    else:
+        found = {
+            name: pq.read_table(tmp_path / "out" / f"{name}.parquet").to_pylist()
+            for name in ("device_events", "tank_readings")
+        }
+    details = {row["detail"] for row in found["device_events"]}
+    assert {'{"a?": "b?"}', '{"reason": "?😀", "up": false}'} <= details
+    said = [(row["a?"] or "", row["x?"] or "") for row in found["tank_readings"]]
+    assert said == [("", "y?"), ("b?", ""), ("", "")]

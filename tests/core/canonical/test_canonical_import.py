@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import io
 import sqlite3
+import threading
 import zipfile
+import zlib
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from openpyxl import Workbook
 
+from pumpwatch.canonical import importing
 from pumpwatch.canonical.blocks import CsvBlocks
 from pumpwatch.canonical.importing import import_measured
 from pumpwatch.canonical.measured import TANK_READINGS, TRANSACTIONS
-from pumpwatch.ledger import Ledger
-from pumpwatch.ledger.files import LINE_LIMIT
+from pumpwatch.ledger import Ledger, sheets
+from pumpwatch.ledger.files import LINE_LIMIT, Rejects, UnreadableFile
+from pumpwatch.ledger.parquet import ParquetFile
 from pumpwatch.model import (
     ChartPoint,
     CovertTest,
@@ -505,3 +510,89 @@ async def test_progress_is_told(kept, write, county):
     assert [p.rows for p in seen] == sorted(p.rows for p in seen)
     assert len(seen) > 3
     assert (seen[-1].rows, seen[-1].bytes_read) == (1_000, seen[-1].bytes_total)
+
+
+def test_a_block_has_no_more_rows_than_asked_for(tmp_path):
+    (tmp_path / "short.csv").write_text("tank_id,time\n" + "a\n" * 5_000 + "a,b\n" * 5_000, encoding="utf-8")
+    with CsvBlocks(tmp_path / "short.csv", rows=1_000) as file:
+        file.header()
+        blocks = list(file.blocks())
+        assert file._patient is None
+        assert file.read_so_far == file.size
+    assert [len(block) + len(block.unreadable) for block in blocks] == [1_000] * 10
+    assert [row.line for block in blocks for row in block.unreadable] == list(range(2, 5_002))
+
+
+async def test_refusals_are_written_beside_the_loop(kept, write, county, monkeypatch):
+    where = []
+    add = Rejects.add
+
+    def noted(*args):
+        where.append(threading.current_thread() is threading.main_thread())
+        add(*args)
+
+    monkeypatch.setattr(Rejects, "add", noted)
+    await kept.take(write(county))
+    other = f"{HEAD}\n{sale(volume_l='-1')}\n{sale(volume_l='31', start='2026-03-01T01:00:30Z')}\n"
+    report = await kept.take(write({"transactions": other}, "again"))
+    assert report.rejected == 2
+    assert where == [False, False]
+
+
+@pytest.mark.parametrize("bad_rows", [20, 2_000])
+async def test_a_full_rejects_file_is_told_and_the_rest_counted(kept, write, county, told, monkeypatch, bad_rows):
+    monkeypatch.setattr(importing, "_REJECTS_LIMIT", 1_000)
+    report = await kept.take(write(county | {"transactions": f"{HEAD}\n" + "a\n" * bad_rows}))
+    assert report.rejected == bad_rows
+    (full,) = (problem for problem in told(report) if "rejects file is full" in problem)
+    assert full.startswith("transactions.csv:")
+    assert len(report.problems) <= 1_000
+    assert (kept.data / "rejects" / "transactions.rejects.csv").stat().st_size < 2_000
+
+
+@pytest.mark.parametrize("quoted", [False, True])
+async def test_what_stands_in_columns_without_a_name_is_refused(kept, write, county, told, quoted):
+    sales = f"{HEAD},,\n{GOOD},,\n{sale(seq='8')},x,\n{sale(seq='9')},,y\n"
+    if quoted:
+        sales = sales.replace("nozzle_id", '"nozzle_id"', 1)
+    report = await kept.take(write(county | {"transactions": sales}))
+    assert told(report) == [f"transactions.csv:{n}: a cell stands in a column without a name" for n in (3, 4)]
+    (only,) = await kept.historian.transactions()
+    assert (only.seq, only.attributes) == (7, {})
+
+
+@pytest.mark.parametrize("kind", ["string", "dictionary", "attribute"])
+async def test_parquet_with_text_that_is_not_utf8_is_named(kept, write, county, told, kind):
+    names = pa.array(["S01-N01", "S01-NXX"])
+    columns = {"nozzle_id": names.dictionary_encode() if kind == "dictionary" else names}
+    if kind == "attribute":
+        columns = {"lane": names}
+    content = parquet(**columns)
+    assert b"S01-NXX" in content
+    content = content.replace(b"S01-NXX", b"S01-N\xff\xfe")
+    others = {name: text for name, text in county.items() if name != "transactions"}
+    report = await kept.take(write(others | {"transactions.parquet": content}))
+    assert any("is not Parquet, or damaged" in problem for problem in told(report)), told(report)
+    assert [t.added for t in report.tables if t.table == "tank_readings"] == [2]
+
+
+def test_a_day_that_is_none_is_named(tmp_path, monkeypatch):
+    (tmp_path / "t.parquet").write_bytes(parquet())
+    odd = pa.RecordBatch.from_arrays([pa.array([86_400_005], pa.int64()).view(pa.date64())], ["day"])
+    with ParquetFile(tmp_path / "t.parquet") as file:
+        monkeypatch.setattr(file, "_file", SimpleNamespace(iter_batches=lambda batch_size: [odd], close=lambda: None))
+        with pytest.raises(UnreadableFile, match="whole number of days"):
+            next(file.batches(10))
+
+
+@pytest.mark.parametrize("error", [zlib.error("invalid"), RuntimeError("encrypted"), OverflowError("too large")])
+@pytest.mark.parametrize("name", ["stations", "ledger"])
+async def test_whatever_a_damaged_workbook_raises_is_named(kept, write, told, monkeypatch, error, name):
+    def broken(*_args, **_how):
+        raise error
+
+    monkeypatch.setattr(sheets, "load_workbook", broken)
+    folder = write({f"{name}.xlsx": excel(stations=[HEADS]), "dispensers": "dispenser_id,station_id\n"})
+    (problem,) = told(await kept.take(folder))
+    assert problem.startswith(f"{name}.xlsx:1: ")
+    assert "is not an Excel workbook, or damaged" in problem

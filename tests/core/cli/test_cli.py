@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -127,14 +128,17 @@ def test_a_county_goes_in_and_comes_out(tmp_path: Path) -> None:
     assert sorted(path.name for path in out.iterdir()) == ["stations.csv", "tank_readings.csv"]
 
 
-def test_nothing_is_imported_while_somebody_holds_the_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("left", [None, {"pid": 1, "api": "http://127.0.0.1:9"}], ids=["nothing", "killed server"])
+def test_nothing_is_imported_while_somebody_holds_the_folder(tmp_path: Path, left: dict[str, Any] | None) -> None:
     (tmp_path / "in").mkdir()
     with hold(tmp_path / "var"):
+        if left:
+            (tmp_path / "var" / "server.json").write_text(json.dumps(left), encoding="utf-8")
         for words in (("import", str(tmp_path / "in")), ("export", str(tmp_path / "out"))):
             told = pumpwatch(*words, "--data", str(tmp_path / "var"))
             assert told.returncode == 1
             assert "is held by a running pumpwatch; stop it first" in " ".join(told.stderr.split())
-    assert [path.name for path in (tmp_path / "var").iterdir()] == ["lock"]
+    assert {path.name for path in (tmp_path / "var").iterdir()} - {"server.json"} == {"lock"}
     assert not (tmp_path / "out").exists()
 
 

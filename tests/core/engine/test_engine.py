@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from pumpwatch import BadConfig, Quality
+from pumpwatch import Quality, Refused
 from pumpwatch.alarms import State
 from pumpwatch.engine import Engine
 from pumpwatch.plugins import Plugins
@@ -111,6 +111,6 @@ async def test_a_failing_rule_is_named_and_the_others_go_on(rig, sale) -> None:
 
 async def test_two_servers_on_one_folder_are_refused(rig, tmp_path) -> None:
     async with rig():
-        with pytest.raises(BadConfig, match="held by another"):
+        with pytest.raises(Refused, match="held by a running pumpwatch"):
             async with Engine.open(parse_settings(""), tmp_path, Plugins.discover(), FakeClock()):
                 pass

@@ -90,6 +90,19 @@ def test_what_one_block_says_twice(records):
     assert [(r.height_mm, r.volume_l) for r in everything(records, TankReading)] == [(1.0, 5.0)]
 
 
+def test_a_row_is_filled_by_one_row_after_the_other(records):
+    def rows(*values: tuple[float | None, float | None]) -> RecordBlock:
+        n = len(values)
+        volumes, waters = zip(*values, strict=True)
+        columns = {"tank_id": ["S01-T1"] * n, "at": [0] * n, "height_mm": [1.0] * n}
+        return RecordBlock(TankReading, ["S01"] * n, columns | {"volume_l": volumes, "water_mm": waters})
+
+    assert records.add(rows((None, None))) == Taken(1, 0)
+    assert records.add(rows((1.0, None), (2.0, 3.0))) == Taken(0, 1, (Difference(1, "volume_l", 1.0),))
+    assert records.add(rows((None, 4.0), (1.0, 4.0), (1.0, 5.0))) == Taken(0, 1, (Difference(2, "water_mm", 4.0),))
+    assert [(r.volume_l, r.water_mm) for r in everything(records, TankReading)] == [(1.0, 4.0)]
+
+
 def test_a_block_and_single_records_are_the_same_thing(records):
     records.write([("S01", TankReading("S01-T1", AT, 1.0, attributes={"a": "b"}))], [])
     assert records.add(readings(1.0)) == Taken(0, 0)

@@ -8,6 +8,7 @@ import io
 import itertools
 import random
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, date, datetime
@@ -20,8 +21,8 @@ from sqlalchemy import text
 
 from pumpwatch.database import Database, ledger_url
 from pumpwatch.errors import BadConfig
-from pumpwatch.ledger import ImportProgress, ImportReport, Ledger
-from pumpwatch.ledger.files import LINE_LIMIT
+from pumpwatch.ledger import ImportProgress, ImportReport, Ledger, importing
+from pumpwatch.ledger.files import BLANKS_AT_ONCE, LINE_LIMIT, ROW_LINES, CanonicalFile
 from pumpwatch.ledger.importing import PROBLEMS_KEPT, ROWS_AT_ONCE
 
 STATIONS = "station_id,name,ownership,town_en\nS01,示例一,state,Demo\nS02,示例二,private,\n"
@@ -259,6 +260,104 @@ async def test_quotation_marks_and_long_lines(ledger, tmp_path):
         (8, "is not CSV"),
         (10, f"is longer than {LINE_LIMIT} characters"),
     ]
+
+
+@pytest.mark.parametrize("word", ["a", "x" * 8_000])
+def test_a_row_is_not_looked_for_to_the_end_of_the_file(tmp_path, word):
+    lines = 4_000 if word == "a" else 100
+    write(tmp_path, {"stations": f'{word}","b\n' * lines})
+    with CanonicalFile(tmp_path / "stations.csv") as file:
+        rows = file.raw_rows()
+        first = next(rows)
+        assert first[0] == 1
+        assert "is not CSV (goes on over" in first[2]
+        assert file.read_so_far < file.size / 2
+        rest = [line for line, _, error in rows if error]
+    assert rest == list(range(2, lines + 1))
+
+
+async def test_a_long_row_is_a_row_and_an_open_one_costs_its_first_line(ledger, tmp_path):
+    address = "\n".join(["x"] * ROW_LINES)
+    content = f'station_id,name,address\nS01,示例,"{address}"\nS02,示例,"{address}\n"\nS03,示例,x\n'
+    report = await ledger.import_folder(write(tmp_path / "in", {"stations": content}))
+    assert [(s.station_id, s.address) for s in await ledger.stations()] == [("S01", address), ("S03", "x")]
+    assert report.problems[0].line == ROW_LINES + 2
+    assert f"(goes on over {ROW_LINES} lines of" in report.problems[0].reason
+
+
+async def test_rows_are_read_in_a_thread_and_empty_lines_in_slices(ledger, tmp_path, monkeypatch):
+    readers: set[int] = set()
+    real_rows, real_opened, real_find = CanonicalFile.raw_rows, importing.opened, importing.find
+
+    def raw_rows(file):
+        for row in real_rows(file):
+            readers.add(threading.get_ident())
+            yield row
+
+    def opened_file(*args):
+        readers.add(threading.get_ident())
+        return real_opened(*args)
+
+    def find(*args):
+        readers.add(threading.get_ident())
+        return real_find(*args)
+
+    monkeypatch.setattr(CanonicalFile, "raw_rows", raw_rows)
+    monkeypatch.setattr(importing, "opened", opened_file)
+    monkeypatch.setattr(importing, "find", find)
+    blank = "\n" * BLANKS_AT_ONCE
+    seen: list[ImportProgress] = []
+    folder = write(tmp_path / "in", {"stations": f"{blank}station_id,name\n{blank * 3}S01,示例\n"})
+    report = await ledger.import_folder(folder, progress=seen.append)
+    assert told(report) == []
+    assert [p.rows for p in seen] == [0, 0, 0, 1, 1]
+    assert readers
+    assert threading.get_ident() not in readers
+
+
+async def test_an_import_cancelled_while_it_opens_a_file_closes_it(ledger, tmp_path, monkeypatch):
+    begun, may_end = threading.Event(), threading.Event()
+    files: list[CanonicalFile] = []
+
+    def opened_file(path, table):
+        begun.set()
+        may_end.wait()
+        files.append(CanonicalFile(path))
+        return files[0]
+
+    monkeypatch.setattr(importing, "opened", opened_file)
+    task = asyncio.create_task(ledger.import_folder(write(tmp_path / "in", {"stations": STATIONS})))
+    await asyncio.to_thread(begun.wait)
+    task.cancel()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    with pytest.raises(ValueError, match="closed"):
+        files[0].read_so_far  # noqa: B018 - asks a closed file
+
+
+async def test_a_report_is_known_again_without_the_columns_of_its_digest(ledger, tmp_path):
+    at = "2026-03-04T08:00:00+08:00,S01"
+    full = f"time,station_id,nozzle_id,channel,text\n{at},S01-N01,12315,少油\n{at},,12315,油质\n{at},,12366,油质\n"
+    await ledger.import_folder(write(tmp_path / "in", FOLDER | {"reports_12315": full}))
+
+    async def again(content: str) -> tuple[int, int, int, int, list[str]]:
+        report = await ledger.import_folder(write(tmp_path / "again", {"reports_12315": content}))
+        (table,) = report.tables
+        return table.added, table.changed, table.unchanged, table.rejected, told(report)
+
+    assert await again(f"time,station_id,nozzle_id,text\n{at},S01-N01,少油\n") == (0, 0, 1, 0, [])
+    assert await again(f"time,station_id,text\n{at},少油\n") == (0, 0, 1, 0, [])
+    assert await again(f"time,station_id,channel\n{at},12366\n") == (0, 0, 1, 0, [])
+    says = "the column is missing, and 2 known entries fit what the others say; add it"
+    assert await again(f"time,station_id,nozzle_id,text\n{at},,油质\n{at},,另\n") == (
+        *(1, 0, 0, 1),
+        [f"reports_12315.csv:2: channel: {says}"],
+    )
+    assert await again(f"time,station_id,nozzle_id,text\n{at},,另\n") == (0, 0, 1, 0, [])
+    assert (await again(f"time,station_id,channel,text\n{at},12366,另\n"))[0] == 1
+    assert await again(f"time,station_id,nozzle_id,text\n{at},,另\n") == (0, 0, 1, 0, [])
+    assert await again(f"time,station_id,text,note\n{at},少油,x\n") == (0, 1, 0, 0, [])
 
 
 async def test_cells_in_columns_without_a_name(ledger, tmp_path):

@@ -33,6 +33,7 @@ ASK = {
     + crc16(bytes.fromhex("01 03 0000 0001"), 0xFFFF).to_bytes(2, "little"),
     "dart": bytes.fromhex("50 20 FA"),
     "twowire": bytes.fromhex("01"),
+    "ifsf": bytes.fromhex("01 01 02 01 00 09 00 03 01 21 14"),
     "tls350": b"\x01i20100\r\n",
 }
 """A question any station has an answer to."""
@@ -202,6 +203,25 @@ async def test_opc_ua_is_served_stopped_and_served_again(serve: Serve, monkeypat
         await outlet.open()
         assert line.offer.address == "opc.tcp://127.0.0.1:40123/"
     assert doings == [("S01", 0), "ended", ("S01", 40_123), "ended"]
+
+
+async def test_half_a_message_goes_with_whoever_began_it(serve: Serve, converse: Converse) -> None:
+    async with serve(LineEntry(protocol="ifsf")) as sim:
+        port = line_of(sim, "ifsf").wire
+        assert isinstance(port, Port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port.number)
+        writer.write(ASK["ifsf"])
+        whole = await some(reader)
+        (connection,) = port.opened
+        writer.write(ASK["ifsf"][:-1])
+        writer.close()
+        await writer.wait_closed()
+        await connection.gone.wait()
+        assert await converse(port.number, ASK["ifsf"], len(whole)) == whole
+
+
+def test_half_a_message_is_forgotten_after_a_while() -> None:
+    assert [name for name, kind in KINDS.items() if kind.gap_s is None] == ["modbus"], "each has a session of its own"
 
 
 # ---------------------------------------------------------------- listened to

@@ -119,6 +119,14 @@ def test_stretches_are_made_only_when_needed(play: Play) -> None:
     assert stage.staging.made == [0, 1, 2, 3]
 
 
+def test_the_sales_of_a_stretch_are_not_kept_twice(play: Play) -> None:
+    player = play([{"start": 10.0}]).to(100)
+    player.see()
+    sales = player.tanks[0]._timeline.sales
+    assert len(sales) == 0
+    assert sales.nozzle.base is None, "a view keeps what it shows a part of"
+
+
 def test_another_thread_makes_what_is_coming(play: Play) -> None:
     stage = play([{"start": 10.0}], [{"start": 10.0, "seq": 102}])
     player = stage.player

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import signal
 import socket
@@ -212,6 +213,29 @@ def test_errors_name_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[st
     (tmp_path / "file").write_text("")
     assert main(["serve", "--out", str(tmp_path / "file"), "--stations", "1"]) == 1
     assert "is --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (KeyboardInterrupt(), 130, ""),
+        (OSError(errno.EMFILE, "Too many open files"), 1, "pumpwatch_sim: [Errno 24] Too many open files\n"),
+    ],
+)
+def test_only_the_folder_s_errors_ask_about_the_folder(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+    code: int,
+    said: str,
+) -> None:
+    def tell(folder: Path, order: dict[str, object]) -> dict[str, object]:
+        raise error
+
+    monkeypatch.setattr("pumpwatch_sim.__main__.tell", tell)
+    assert main(["status", "--out", str(tmp_path)]) == code
+    assert capsys.readouterr().err == said
 
 
 def test_stdin_that_can_never_close_is_refused(tmp_path: Path) -> None:

@@ -272,6 +272,20 @@ async def test_an_endless_line_ends_the_connection(sim: Sim, converse: Converse)
     assert await converse(sim.control.number, b"x" * 10_000, -1) == b""
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "[" * 3000,
+        '{"do": ' + "[" * 900 + "]" * 900 + "}",
+        '{"do": "fault", "station": "S01", "kind": "jam", "for_s": 1e9}',
+    ],
+)
+async def test_no_line_ends_the_county(new_sim: NewSim, line: str) -> None:
+    async with new_sim(stations=1, speed=1000.0) as sim:
+        assert (await order(sim, line))["ok"] is False
+        assert (await order(sim, '{"do": "status"}'))["faults"] == []
+
+
 # ---------------------------------------------------------------- faults by order
 
 
@@ -290,8 +304,15 @@ async def test_a_fault_comes_and_goes_by_order(sim: Sim, clock: Any, converse: C
     assert await converse(gauge_port(sim, "S20"), ask, 10) == good
     await order(sim, '{"do": "fault", "station": "S20", "kind": "disconnect"}')
     assert await converse(gauge_port(sim, "S20"), ask, -1) == b""
-    assert (await order(sim, '{"do": "clear", "station": "S20"}'))["cleared"] == 2, "the one that is over as well"
+    assert (await order(sim, '{"do": "clear", "station": "S20"}'))["cleared"] == 1, "the one that is over is forgotten"
     assert await converse(gauge_port(sim, "S20"), ask, 10) == good
+
+
+async def test_faults_that_are_over_do_not_pile_up(sim: Sim, clock: Any) -> None:
+    for _ in range(5):
+        await order(sim, '{"do": "fault", "station": "S20", "kind": "garbage", "for_s": 1}')
+        clock.move(2)
+    assert (await order(sim, '{"do": "clear", "station": "S20"}'))["cleared"] == 1
 
 
 # ---------------------------------------------------------------- its own clock
@@ -325,11 +346,32 @@ async def test_stretches_are_made_before_they_are_due(sim: Sim, clock: Any) -> N
     assert player.made_until_us == made + 7 * 86_400_000_000
 
 
+async def test_a_station_nobody_polls_goes_on_too(new_sim: NewSim, clock: Any) -> None:
+    async with new_sim(stations=1) as sim:
+        player = sim.players[0]
+        for _ in range(2):
+            clock.move(7 * 86_400)
+            for _ in range(200_000):
+                if player._end_us > sim.moment.tick():
+                    break
+                clock.move(0.1)
+                await asyncio.sleep(0)
+            assert player._end_us > sim.moment.us
+            assert len(player._made) <= 1
+
+
 @pytest.mark.parametrize(("option", "words"), [({"speed": 0.0}, "--speed 0"), ({"demand": 0.0}, "--demand 0")])
 async def test_options_that_cannot_be(new_sim: NewSim, option: dict[str, float], words: str) -> None:
     with pytest.raises(BadConfig, match=words):
         async with new_sim(stations=1, **option):
             pass
+
+
+async def test_the_address_book_of_another_simulator_stays(tmp_path: Path, new_sim: NewSim) -> None:
+    async with new_sim(stations=1) as sim:
+        other = json.dumps({"control_port": sim.control.number + 1})
+        (tmp_path / "sim.json").write_text(other)
+    assert (tmp_path / "sim.json").read_text() == other
 
 
 async def test_nothing_listens_and_no_address_stands_after_the_end(tmp_path: Path, new_sim: NewSim) -> None:

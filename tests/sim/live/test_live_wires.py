@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import serial
 
-from pumpwatch_sim.live.wires import Pty
+from pumpwatch_sim.live.wires import Connection, Port, Pty
 
 
 @pytest.fixture
@@ -85,3 +85,21 @@ async def test_nothing_stays_open() -> None:
     await pty.close(hold=False)
     await pty.close(hold=False)
     assert open_files() == before
+
+
+async def test_a_peer_that_does_not_read_is_owed_only_so_much() -> None:
+    port = Port(Connection)
+    await port.open()
+    _, writer = await asyncio.open_connection("127.0.0.1", port.number, limit=1024)
+    writer.transport.pause_reading()
+    for _ in range(200_000):
+        if port.opened:
+            break
+        await asyncio.sleep(0)
+    (connection,) = port.opened
+    for _ in range(10_000):
+        connection.send(bytes(4096))
+    assert connection._transport is not None
+    assert 65_536 < connection._transport.get_write_buffer_size() < 300_000
+    writer.transport.abort()
+    await port.close(hold=False)

@@ -105,6 +105,8 @@ def test_parameters_are_checked_all_at_once() -> None:
         (Parameter(2.0, "%", 1.0, 3.0), True, "True is not a number"),
         (Parameter(2.0, "%", 1.0, 3.0), "2", "'2' is not a number"),
         (Parameter(2.0, "%", 1.0, 3.0), 3, ""),
+        (Parameter(2.0), float("nan"), "nan is not a finite number"),
+        (Parameter(2.0), float("inf"), "inf is not a finite number"),
         (Parameter(2.0, "%", 1.0), 0.5, "0.5 is not between 1.0 and None %"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Compac C5000: the register list of protocols.md §5.1, both orders, both bases."""
+"""Compac C5000: the manual's register list, both orders, both bases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wayne DART: the captured frames of protocols.md, the life of a pump, a damaged line, a whole conversation."""
+"""Wayne DART: captured frames, the life of a pump, a damaged line, a whole conversation."""
 
 from __future__ import annotations
 

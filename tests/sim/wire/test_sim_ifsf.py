@@ -1,4 +1,4 @@
-"""IFSF over TCP/IP: the example of protocols.md, data bases field by field, writes, damage."""
+"""IFSF over TCP/IP: a known answer, data bases field by field, writes, damage."""
 
 from __future__ import annotations
 
@@ -58,10 +58,6 @@ def test_numbers() -> None:
     assert ifsf.number8(20120) == octets("06 00 02 01 20")
     assert ifsf.price6(789) == octets("04 00 07 89")
     assert ifsf.total12(123456789012) == octets("0A 12 34 56 78 90 12")
-
-
-def test_heartbeat_is_ten_bytes() -> None:
-    assert ifsf.heartbeat("192.168.1.20", 3486, 1, 2, 0) == octets("C0 A8 01 14 0D 9E 01 02 01 00")
 
 
 def test_the_calculator_tells_who_it_is(fakes: ModuleType) -> None:

@@ -1,4 +1,4 @@
-"""Lanfeng: vectors of protocols.md, states, totals, noise, a whole conversation."""
+"""Lanfeng: known vectors, states, totals, noise, a whole conversation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tax port: vectors of protocols.md, both boards, dates, damage."""
+"""The tax port: known vectors, both boards, dates, damage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gilbarco Two-Wire: vectors of protocols.md, the life of a pump, echo, noise, a whole conversation."""
+"""Gilbarco Two-Wire: known vectors, the life of a pump, echo, noise, a whole conversation."""
 
 from __future__ import annotations
 

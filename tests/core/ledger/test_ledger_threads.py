@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from pumpwatch.canonical.threads import in_thread
+from pumpwatch.ledger.threads import in_thread
 
 
 async def test_cancelled_only_when_the_thread_has_ended() -> None:
