@@ -90,13 +90,13 @@ class Exchange:
             folder = Path(mkdtemp(dir=above))
         except OSError as error:
             raise _no_room(error) from error
+        kept = False
         try:
             yield folder
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        if not stays:
-            shutil.rmtree(folder, ignore_errors=True)
+            kept = stays
+        finally:
+            if not kept:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _spool(path: Path, content: AsyncIterable[bytes]) -> None:
