@@ -154,7 +154,7 @@ class _Scan:
             ended = clock.monotonic()
             for scan_class in ready:
                 period = self._periods[scan_class]
-                missed = int((ended - due[scan_class]) // period)
+                missed = max(0, int((ended - due[scan_class]) // period))  # a timer may ring a hair early
                 due[scan_class] += period * (missed + 1)
                 if missed and device.connected and period == self._period:
                     device.overruns += missed

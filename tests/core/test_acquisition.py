@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -100,6 +101,15 @@ async def test_each_scan_class_keeps_its_own_period() -> None:
         assert reads[0] == [FAST.name, SLOW.name]
         assert 60 <= len(reads) <= 61
         assert sum(SLOW.name in r for r in reads) in {2, 3}
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_a_timer_that_rings_a_hair_early_does_not_scan_twice(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pumpwatch.acquisition.random", random.Random(seed))  # every sixth phase rounds so
+    async with Bench() as bench:
+        await bench.clock.advance(61)
+        assert 60 <= len(bench.puppets[0].reads) <= 61
+        assert bench.devices[0].overruns == 0
 
 
 async def test_an_unchanged_value_is_passed_on_once_a_heartbeat() -> None:
