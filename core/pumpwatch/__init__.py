@@ -2,20 +2,27 @@
 
 from pumpwatch.clock import Clock
 from pumpwatch.contracts import (
+    About,
+    Comparison,
     Detector,
     Driver,
     History,
     Line,
     PluginSettings,
     RecordRule,
+    Review,
     Series,
     Site,
     Store,
     hookimpl,
+    subject_of,
 )
 from pumpwatch.errors import BadConfig, BadReply, NotReachable, PumpwatchError, Refused
 from pumpwatch.model import (
     Batch,
+    CovertTest,
+    Curve,
+    Declaration,
     Delivery,
     Department,
     DeviceEvent,
@@ -25,7 +32,9 @@ from pumpwatch.model import (
     EventKind,
     Evidence,
     Explanation,
+    Figure,
     Finding,
+    HotlineReport,
     Nozzle,
     NozzleState,
     Quality,
@@ -49,12 +58,20 @@ from pumpwatch.model import (
     from_us,
     to_us,
 )
+from pumpwatch.past import Channel, Chart, Levels, Sales, StationPast, resubmission, resubmissions
 
 __all__ = [
+    "About",
     "BadConfig",
     "BadReply",
     "Batch",
+    "Channel",
+    "Chart",
     "Clock",
+    "Comparison",
+    "CovertTest",
+    "Curve",
+    "Declaration",
     "Delivery",
     "Department",
     "Detector",
@@ -66,8 +83,11 @@ __all__ = [
     "EventKind",
     "Evidence",
     "Explanation",
+    "Figure",
     "Finding",
     "History",
+    "HotlineReport",
+    "Levels",
     "Line",
     "NotReachable",
     "Nozzle",
@@ -79,6 +99,8 @@ __all__ = [
     "Record",
     "RecordRule",
     "Refused",
+    "Review",
+    "Sales",
     "Sample",
     "SampleBatch",
     "ScanClass",
@@ -86,6 +108,7 @@ __all__ = [
     "Severity",
     "Site",
     "Station",
+    "StationPast",
     "Store",
     "Subject",
     "Tag",
@@ -99,6 +122,9 @@ __all__ = [
     "finding_id",
     "from_us",
     "hookimpl",
+    "resubmission",
+    "resubmissions",
+    "subject_of",
     "to_us",
 ]
 __version__ = "0.1.0"

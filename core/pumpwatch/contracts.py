@@ -19,16 +19,22 @@ Hooks are for registration only and are never called in the data path.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import pluggy
 from pydantic import BaseModel, ConfigDict
 
+from pumpwatch.model import Subject
+from pumpwatch.past import Channel, StationPast
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from pumpwatch.model import (
         Batch,
@@ -44,6 +50,7 @@ if TYPE_CHECKING:
         Station,
         Tag,
         Tank,
+        Text,
         Transaction,
         WorkOrder,
     )
@@ -152,11 +159,14 @@ class History(Protocol):
     def devices_of(self, station_id: str) -> Sequence[str]:
         """Configured devices of a station."""
 
-    def transactions(self, nozzle_id: str, limit: int) -> Sequence[Transaction]:
-        """The last ``limit`` fillings of a nozzle known so far, oldest first (by end, then seq)."""
+    def before(self, sale: Transaction, limit: int) -> Sequence[Transaction]:
+        """The fillings of the same nozzle that come before ``sale`` by end and sequence number, oldest first.
 
-    def transaction(self, nozzle_id: str, seq: int, near: datetime) -> Transaction | None:
-        """The filling with this sequence number whose end is nearest ``near``, if it is known."""
+        At most ``limit``, the nearest; as far back as is remembered.
+        """
+
+    def events(self, station_id: str, kind: EventKind, since: datetime, until: datetime) -> Sequence[DeviceEvent]:
+        """The events of a station with since <= time < until, oldest first, as far back as is remembered."""
 
     def latest_events(self, kind: EventKind) -> Sequence[DeviceEvent]:
         """The latest event of this kind of each device."""
@@ -168,11 +178,47 @@ class History(Protocol):
         """Signed work orders for a device (or its station), oldest first."""
 
 
+def subject_of(nozzle_id: str, history: History) -> Subject:
+    """Name the nozzle as exactly as the ledger allows; an unregistered one stands at the station its id begins with."""
+    nozzle = history.nozzle(nozzle_id)
+    if nozzle is None:
+        return Subject(station_id=nozzle_id.rpartition("-")[0] or nozzle_id, nozzle_id=nozzle_id)
+    dispenser = history.dispenser(nozzle.dispenser_id)
+    station_id = dispenser.station_id if dispenser else nozzle.dispenser_id.rpartition("-")[0] or nozzle.dispenser_id
+    return Subject(station_id=station_id, dispenser_id=nozzle.dispenser_id, nozzle_id=nozzle_id)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a rule's page says; one or a few sentences each, Markdown. The page is written by ``make docs``."""
+
+    title: Text
+    """For example ``显示量与脉冲不符``, ``Display against pulses``."""
+    catches: tuple[str, ...]
+    """Scenarios of the catalogue it is there for: ``F01`` …"""
+    inputs: str
+    statistic: str
+    """What is computed, as a formula where there is one."""
+    threshold: str
+    power: str
+    """What it finds and how soon; with figures and how they were got."""
+    pitfalls: str
+    """What looks the same and how it is told apart."""
+    source: str
+    """The standard, manual or paper; never an address."""
+
+
 class Rule(ABC):
-    """What record rules and detectors share: a name that makes alarms, and settings."""
+    """What all rules share: a name that makes alarms, what it needs, settings, and its page."""
 
     rule: ClassVar[str]
     Settings: ClassVar[type[PluginSettings]] = PluginSettings
+    about: ClassVar[About]
+    needs: ClassVar[frozenset[Channel]] = frozenset()
+    """Kinds of data without which it is off at a station."""
+    explains: ClassVar[frozenset[str]] = frozenset()
+    """Causes that other rules report of the same thing at the same time when this rule has found something: a replaced
+    board also breaks the sequence. Such findings go into this rule's alarm as evidence: one cause, one alarm."""
 
     def __init__(self, settings: PluginSettings) -> None:
         self.settings = settings
@@ -181,20 +227,32 @@ class Rule(ABC):
 class RecordRule(Rule):
     """A cheap rule that judges each record as it arrives. Pure: the same record and history give the same findings.
 
-    Records may be told twice and out of order. A finding raises an alarm that a person clears: a cheat that stops is
-    not a cheat undone.
+    Records may be told twice and out of order; ``history.before`` is always what truly came before. A finding raises
+    an alarm that a person clears: a cheat that stops is not a cheat undone.
     """
 
     watches: ClassVar[tuple[type, ...]]
     """Which types of record it wants."""
+    reach: ClassVar[int] = 0
+    """How many later fillings of the nozzle a filling that arrives late may change the judgement of; those are judged
+    again, and a finding that no longer holds is withdrawn."""
+    patience: ClassVar[timedelta] = timedelta(0)
+    """How long after its arrival a record is judged: for rules that miss something which may still be on its way."""
 
     @abstractmethod
     def check(self, record: Record, history: History) -> Iterable[Finding]:
         """Judge one record; ``history`` already holds it."""
 
+    def screen(self, past: StationPast) -> NDArray[np.bool_] | None:
+        """(n,) which fillings of ``past.sales`` may be worth a ``check``; None: all of them.
+
+        A replay leaves out the others, so it may be too generous and never too strict.
+        """
+        return None
+
 
 class Detector(Rule):
-    """A question put to history at intervals. Pure: the same history and time give the same findings."""
+    """A question put to the live server at intervals. Pure: the same history and time give the same findings."""
 
     every: ClassVar[timedelta]
     """How often it is asked."""
@@ -205,6 +263,46 @@ class Detector(Rule):
     @abstractmethod
     def look(self, history: History, now: datetime) -> Iterable[Finding]:
         """Everything this detector claims at ``now``."""
+
+
+class Review(Rule):
+    """A question put to one station's past, at intervals live and once over any period in a replay. Pure.
+
+    A finding is claimed at its ``detected_at``, the data time at which the evidence sufficed; it may depend on nothing
+    later, and on nothing earlier than ``lookback`` before it. So the findings of a long period are those of its parts
+    put together, wherever it is cut.
+    """
+
+    every: ClassVar[timedelta] = timedelta(hours=1)
+    """How often it is asked live."""
+    lookback: ClassVar[timedelta]
+    """How much of the past before ``since`` it must be given."""
+
+    @abstractmethod
+    def review(self, past: StationPast, since: datetime, until: datetime) -> Iterable[Finding]:
+        """Everything with since < detected_at <= until.
+
+        ``past`` reaches from ``lookback`` before ``since`` to ``until``. It may reach further both ways, and it may
+        begin later where nothing is known.
+        """
+
+
+class Comparison(Rule):
+    """A question put to all stations together: each is made into a small digest, then the digests are compared. Pure.
+
+    What is said of time and cutting in ``Review`` holds here too.
+    """
+
+    every: ClassVar[timedelta] = timedelta(hours=1)
+    lookback: ClassVar[timedelta]
+
+    @abstractmethod
+    def digest(self, past: StationPast, since: datetime, until: datetime) -> object:
+        """What of one station is needed; it is pickled, so keep it small."""
+
+    @abstractmethod
+    def compare(self, digests: Mapping[str, Any], since: datetime, until: datetime) -> Iterable[Finding]:
+        """Everything with since < detected_at <= until, from the digests by station id."""
 
 
 # ---------------------------------------------------------------- stores
@@ -292,7 +390,7 @@ class Hooks(Protocol):
 
     @hookspec
     def pumpwatch_detectors(self) -> Sequence[type[Rule]]:
-        """Record rules and detectors."""
+        """Record rules, detectors, reviews and comparisons."""
 
     @hookspec
     def pumpwatch_stores(self) -> Sequence[type[Store]]:

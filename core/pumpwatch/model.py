@@ -504,6 +504,35 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """One line of a figure, n points; the same unit as its axis."""
+
+    name: Text
+    x: tuple[float, ...]
+    """Seconds since 1970 UTC where the figure's x is a time."""
+    y: tuple[float, ...]
+    shape: str = "line"
+    """``line``, ``step``, ``points``, ``bars``, ``band`` (between ``y`` and ``y_high``), or ``limit`` (a threshold)."""
+    y_high: tuple[float, ...] = ()
+    alarm: bool = False
+    """Whether this is what is wrong, drawn in the alarm's colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What an inspector would want to see, as data: drawn in the browser and on paper alike. At most 400 points."""
+
+    title: Text
+    x: Text
+    y: Text
+    """Names of the axes with their units."""
+    curves: tuple[Curve, ...]
+    x_is_time: bool = True
+    marks: tuple[tuple[float, Text], ...] = ()
+    """Moments to name, for example the onset or a work order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """A detector's claim. The id is deterministic: judging the same data twice is one finding."""
 
@@ -519,6 +548,7 @@ class Finding:
     explanation: Explanation
     estimate: Estimate | None = None
     evidence: tuple[Evidence, ...] = ()
+    figures: tuple[Figure, ...] = ()
 
 
 def finding_id(rule: str, subject: Subject, *parts: object) -> str:

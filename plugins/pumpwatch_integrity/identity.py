@@ -30,7 +30,7 @@ from pumpwatch import (
     WorkOrder,
     finding_id,
 )
-from pumpwatch_integrity.wording import dispenser_label, local, nozzle_label, title
+from pumpwatch.wording import dispenser_label, local, nozzle_label, title
 
 _FIELDS: Mapping[str, Text] = {
     "serial": Text("出厂序列号", "serial number"),

@@ -23,7 +23,7 @@ from pumpwatch import (
     Text,
     finding_id,
 )
-from pumpwatch_integrity.wording import local, station_label, title
+from pumpwatch.wording import local, station_label, title
 
 _NAMED = 3
 

@@ -29,8 +29,9 @@ from pumpwatch import (
     Text,
     Transaction,
     finding_id,
+    subject_of,
 )
-from pumpwatch_metering.wording import litres, local, nozzle_label, percent, subject_of, title, yuan
+from pumpwatch.wording import litres, local, nozzle_label, percent, title, yuan
 
 _FIRST_LOOK = 50
 _REJUDGED = 50

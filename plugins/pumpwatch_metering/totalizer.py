@@ -26,8 +26,9 @@ from pumpwatch import (
     Text,
     Transaction,
     finding_id,
+    subject_of,
 )
-from pumpwatch_metering.wording import litres, local, nozzle_label, signed_litres, subject_of, title, yuan
+from pumpwatch.wording import litres, local, nozzle_label, signed_litres, title, yuan
 
 _FLOAT_DUST_L = 1e-5
 _MODULI = (*(10.0**digits for digits in range(5, 13)), 2**32 * 0.01, 2**32 * 0.001)

@@ -41,9 +41,9 @@ class MemoryHistory:
     devices: dict[str, tuple[str, ...]] = field(default_factory=dict)
     orders: list[WorkOrder] = field(default_factory=list)
     sales: dict[str, list[Transaction]] = field(default_factory=lambda: defaultdict(list))
-    by_seq: dict[tuple[str, int], list[Transaction]] = field(default_factory=lambda: defaultdict(list))
     keys: set[tuple[str, int, datetime]] = field(default_factory=set)
-    events: dict[tuple[EventKind, str, str], DeviceEvent] = field(default_factory=dict)
+    told: list[DeviceEvent] = field(default_factory=list)
+    latest: dict[tuple[EventKind, str, str], DeviceEvent] = field(default_factory=dict)
     identities: dict[str, DeviceIdentity] = field(default_factory=dict)
 
     def take(self, record: Record) -> None:
@@ -51,11 +51,11 @@ class MemoryHistory:
             if record.key not in self.keys:
                 self.keys.add(record.key)
                 insort(self.sales[record.nozzle_id], record, key=lambda s: (s.end, s.seq))
-                self.by_seq[record.nozzle_id, record.seq].append(record)
         elif isinstance(record, DeviceEvent):
             place = (record.kind, record.station_id, record.device_id)
-            if place not in self.events or self.events[place].at <= record.at:
-                self.events[place] = record
+            self.told.append(record)
+            if place not in self.latest or self.latest[place].at <= record.at:
+                self.latest[place] = record
         elif isinstance(record, DeviceIdentity):
             known = self.identities.get(record.dispenser_id)
             if known is None or known.at <= record.at:
@@ -79,15 +79,16 @@ class MemoryHistory:
     def devices_of(self, station_id: str) -> Sequence[str]:
         return self.devices.get(station_id, ())
 
-    def transactions(self, nozzle_id: str, limit: int) -> Sequence[Transaction]:
-        return self.sales.get(nozzle_id, [])[-limit:]
+    def before(self, sale: Transaction, limit: int) -> Sequence[Transaction]:
+        earlier = [s for s in self.sales.get(sale.nozzle_id, []) if (s.end, s.seq) < (sale.end, sale.seq)]
+        return earlier[-limit:]
 
-    def transaction(self, nozzle_id: str, seq: int, near: datetime) -> Transaction | None:
-        same = self.by_seq.get((nozzle_id, seq), ())
-        return min(same, key=lambda s: abs(s.end - near), default=None)
+    def events(self, station_id: str, kind: EventKind, since: datetime, until: datetime) -> Sequence[DeviceEvent]:
+        told = [e for e in self.told if e.station_id == station_id and e.kind is kind and since <= e.at < until]
+        return sorted(told, key=lambda e: e.at)
 
     def latest_events(self, kind: EventKind) -> Sequence[DeviceEvent]:
-        return [e for (k, _, _), e in self.events.items() if k == kind]
+        return [e for (k, _, _), e in self.latest.items() if k == kind]
 
     def latest_identity(self, dispenser_id: str) -> DeviceIdentity | None:
         return self.identities.get(dispenser_id)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bisect import insort
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 from pumpwatch.model import DeviceEvent, DeviceIdentity, EventKind, Transaction
+from pumpwatch.past import resubmission
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 TRANSACTIONS_KEPT = 200
 """Fillings remembered a nozzle: two to three busy days."""
+
+
+EVENTS_KEPT = 500
+"""Events remembered a station and kind."""
 
 
 class Ledgered(Protocol):
@@ -48,30 +53,58 @@ class LiveHistory:
         """Replaced by the engine when the ledger changes."""
         self._devices = devices
         self._sales: dict[str, list[Transaction]] = defaultdict(list)
-        self._events: dict[EventKind, dict[str, DeviceEvent]] = defaultdict(dict)
+        self._latest: dict[EventKind, dict[str, DeviceEvent]] = defaultdict(dict)
+        self._events: dict[tuple[str, EventKind], list[DeviceEvent]] = defaultdict(list)
         self._identities: dict[str, DeviceIdentity] = {}
 
-    def take(self, records: Iterable[Record]) -> None:
-        """Remember records, in any order, each once."""
+    def take(self, records: Iterable[Record]) -> list[Record]:
+        """Remember records, in any order, each once.
+
+        Returns what is to be judged: the records, an event instead of a filling that was reported before and
+        otherwise, and nothing for one that was told before.
+        """
+        judged: list[Record] = []
         for record in records:
             if isinstance(record, Transaction):
-                self._take_sale(record)
-            elif isinstance(record, DeviceEvent):
-                known = self._events[record.kind].get(f"{record.station_id}/{record.device_id}")
-                if known is None or known.at <= record.at:
-                    self._events[record.kind][f"{record.station_id}/{record.device_id}"] = record
+                taken = self._take_sale(record)
+                if isinstance(taken, DeviceEvent):
+                    self._take_event(taken)
+                if taken is not None:
+                    judged.append(taken)
+                continue
+            judged.append(record)
+            if isinstance(record, DeviceEvent):
+                self._take_event(record)
             elif isinstance(record, DeviceIdentity):
                 seen = self._identities.get(record.dispenser_id)
                 if seen is None or seen.at <= record.at:
                     self._identities[record.dispenser_id] = record
+        return judged
 
-    def _take_sale(self, sale: Transaction) -> None:
+    def _take_sale(self, sale: Transaction) -> Record | None:
         sales = self._sales[sale.nozzle_id]
-        if any(s.seq == sale.seq and s.end == sale.end for s in sales):
-            return
-        insort(sales, sale, key=_order)
+        place = bisect_left(sales, _order(sale), key=_order)
+        if place < len(sales) and _order(sales[place]) == _order(sale):
+            station = self._station_of(sale.nozzle_id)
+            return resubmission(sales[place], sale, station)
+        sales.insert(place, sale)
         if len(sales) > TRANSACTIONS_KEPT:
             del sales[0]
+        return sale
+
+    def _take_event(self, event: DeviceEvent) -> None:
+        known = self._latest[event.kind].get(f"{event.station_id}/{event.device_id}")
+        if known is None or known.at <= event.at:
+            self._latest[event.kind][f"{event.station_id}/{event.device_id}"] = event
+        events = self._events[event.station_id, event.kind]
+        if event not in events[-EVENTS_KEPT:]:
+            insort(events, event, key=lambda e: e.at)
+            del events[:-EVENTS_KEPT]
+
+    def _station_of(self, nozzle_id: str) -> str:
+        nozzle = self.nozzle(nozzle_id)
+        dispenser = self.dispenser(nozzle.dispenser_id) if nozzle else None
+        return dispenser.station_id if dispenser else nozzle_id.rpartition("-")[0] or nozzle_id
 
     def station(self, station_id: str) -> Station | None:
         """The registered station."""
@@ -97,18 +130,25 @@ class LiveHistory:
         """Configured devices of a station."""
         return self._devices.get(station_id, ())
 
-    def transactions(self, nozzle_id: str, limit: int) -> Sequence[Transaction]:
-        """The last ``limit`` fillings known, oldest first."""
-        return self._sales[nozzle_id][-limit:] if nozzle_id in self._sales else ()
+    def before(self, sale: Transaction, limit: int) -> Sequence[Transaction]:
+        """The fillings of the same nozzle before ``sale``, oldest first."""
+        sales = self._sales.get(sale.nozzle_id, [])
+        place = bisect_left(sales, _order(sale), key=_order)
+        return sales[max(0, place - limit) : place]
 
-    def transaction(self, nozzle_id: str, seq: int, near: datetime) -> Transaction | None:
-        """The filling with this sequence number that ended nearest to ``near``."""
-        same = [s for s in self._sales.get(nozzle_id, ()) if s.seq == seq]
-        return min(same, key=lambda s: abs(s.end - near), default=None)
+    def after(self, sale: Transaction, limit: int) -> Sequence[Transaction]:
+        """The fillings of the same nozzle after ``sale``, oldest first: those it makes worth another look."""
+        sales = self._sales.get(sale.nozzle_id, [])
+        place = bisect_right(sales, _order(sale), key=_order)
+        return sales[place : place + limit]
+
+    def events(self, station_id: str, kind: EventKind, since: datetime, until: datetime) -> Sequence[DeviceEvent]:
+        """The events of a station with since <= time < until, oldest first."""
+        return [e for e in self._events.get((station_id, kind), ()) if since <= e.at < until]
 
     def latest_events(self, kind: EventKind) -> Sequence[DeviceEvent]:
         """The latest event of this kind of each device."""
-        return tuple(self._events[kind].values())
+        return tuple(self._latest[kind].values())
 
     def latest_identity(self, dispenser_id: str) -> DeviceIdentity | None:
         """What the dispenser last said it is."""

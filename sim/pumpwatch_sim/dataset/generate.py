@@ -201,6 +201,19 @@ def _make(plan: str, station_id: str, scratch: Path, form: Format) -> _Made:
     return _Made(station_id, {name: _encoded(pa.concat_tables(tables)) for name, tables in held.items()}, rows)
 
 
+def station_tables(staging: Staging, station_id: str) -> Tables:
+    """All tables of one station, as the files have them."""
+    station = staging.station(station_id)
+    books = Books(station, staging.fleet.seed, staging.start_us, staging.end_us)
+    parts: list[Tables] = []
+    for timeline in _stretches(staging, station_id):
+        books.add(timeline)
+        records = collect(timeline, staging.fleet.stations, staging.fleet.seed, staging.of(station_id))
+        parts.append(record_tables(station, _clipped(records, staging.start_us, staging.end_us)))
+    told = {name: pa.concat_tables([part[name] for part in parts]) for name in parts[0]}
+    return told | _office_tables(staging, station, books)
+
+
 def _office_tables(staging: Staging, station: StationPlan, books: Books) -> Tables:
     papers = books.papers()
     for scenario in staging.of(station.station_id):

@@ -1,0 +1,182 @@
+"""Judges one station's past with the same rules that judge it live; pure, so that any process may do it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pumpwatch.contracts import Comparison, RecordRule, Review, Rule
+from pumpwatch.model import (
+    Delivery,
+    DeviceEvent,
+    DeviceIdentity,
+    Finding,
+    Record,
+    TankReading,
+    Transaction,
+    from_us,
+    to_us,
+)
+
+if TYPE_CHECKING:
+    from pumpwatch.model import Dispenser, EventKind, Nozzle, Station, Tank, WorkOrder
+    from pumpwatch.past import StationPast
+
+
+class PastHistory:
+    """A ``contracts.History`` over one station's past; nothing is known of other stations."""
+
+    def __init__(self, past: StationPast) -> None:
+        self.past = past
+        self._known: dict[int, Transaction] = {}
+        self._tanks = {tank.tank_id: tank for tank in past.tanks}
+
+    def sale(self, row: int) -> Transaction:
+        """One filling, made a record once."""
+        known = self._known.get(row)
+        if known is None:
+            known = self._known[row] = self.past.sales.record(row)
+        return known
+
+    def station(self, station_id: str) -> Station | None:
+        """The registered station."""
+        return self.past.station if station_id == self.past.station_id else None
+
+    def dispenser(self, dispenser_id: str) -> Dispenser | None:
+        """The registered dispenser."""
+        return self.past.dispenser_by_id.get(dispenser_id)
+
+    def nozzle(self, nozzle_id: str) -> Nozzle | None:
+        """The registered nozzle."""
+        return self.past.nozzle_by_id.get(nozzle_id)
+
+    def tank(self, tank_id: str) -> Tank | None:
+        """The registered tank."""
+        return self._tanks.get(tank_id)
+
+    def nozzles_of(self, dispenser_id: str) -> Sequence[Nozzle]:
+        """Nozzles of a dispenser, in the order of their numbers."""
+        return [nozzle for nozzle in self.past.nozzles if nozzle.dispenser_id == dispenser_id]
+
+    def devices_of(self, station_id: str) -> Sequence[str]:
+        """Configured devices are not known of the past."""
+        return ()
+
+    def before(self, sale: Transaction, limit: int) -> Sequence[Transaction]:
+        """The fillings of the same nozzle before ``sale``, oldest first."""
+        sales = self.past.sales
+        mine = sales.of(sale.nozzle_id)
+        end = to_us(sale.end)
+        row = mine.start + int(np.searchsorted(sales.end_us[mine], end))
+        while row < mine.stop and sales.end_us[row] == end and sales.seq[row] < sale.seq:
+            row += 1
+        return [self.sale(i) for i in range(max(mine.start, row - limit), row)]
+
+    def events(self, station_id: str, kind: EventKind, since: datetime, until: datetime) -> Sequence[DeviceEvent]:
+        """The events of a station with since <= time < until, oldest first."""
+        if station_id != self.past.station_id:
+            return ()
+        return [e for e in self._events.get(kind, ()) if since <= e.at < until]
+
+    @cached_property
+    def _events(self) -> Mapping[EventKind, Sequence[DeviceEvent]]:
+        by_kind: dict[EventKind, list[DeviceEvent]] = defaultdict(list)
+        for event in self.past.events:
+            by_kind[event.kind].append(event)
+        return by_kind
+
+    def latest_events(self, kind: EventKind) -> Sequence[DeviceEvent]:
+        """The latest event of this kind of each device."""
+        return tuple({event.device_id: event for event in self._events.get(kind, ())}.values())
+
+    def latest_identity(self, dispenser_id: str) -> DeviceIdentity | None:
+        """What the dispenser last said it is."""
+        told = [i for i in self.past.identities if i.dispenser_id == dispenser_id]
+        return told[-1] if told else None
+
+    def work_orders(self, device_id: str, since: datetime) -> Sequence[WorkOrder]:
+        """Signed work orders for a device, oldest first."""
+        return [o for o in self.past.work_orders if o.device_id == device_id and o.at >= since]
+
+
+def judge_station(
+    past: StationPast, rules: Iterable[Rule], since: datetime, until: datetime
+) -> tuple[list[Finding], dict[str, Any], dict[str, str]]:
+    """What every rule says of a station at since < detected_at <= until, without comparisons.
+
+    Returns the findings in no order, the digests of the comparisons by rule, and the rules that are off here with the
+    reason.
+    """
+    history = PastHistory(past)
+    findings: list[Finding] = []
+    digests: dict[str, Any] = {}
+    off: dict[str, str] = {}
+    for rule in rules:
+        if missing := rule.needs - past.channels:
+            off[rule.rule] = ", ".join(sorted(missing))
+        elif isinstance(rule, RecordRule):
+            findings += _checked(rule, history, since, until)
+        elif isinstance(rule, Review):
+            findings += [f for f in rule.review(past, since, until) if since < f.detected_at <= until]
+        elif isinstance(rule, Comparison):
+            digests[rule.rule] = rule.digest(past, since, until)
+    return findings, digests, off
+
+
+def _checked(rule: RecordRule, history: PastHistory, since: datetime, until: datetime) -> Iterator[Finding]:
+    for record in _records(rule, history, since, until):
+        yield from rule.check(record, history)
+
+
+def _records(rule: RecordRule, history: PastHistory, since: datetime, until: datetime) -> Iterator[Record]:
+    """What the rule is to see of since < time <= until."""
+    past = history.past
+    if Transaction in rule.watches:
+        sales = past.sales
+        wanted = (sales.end_us > to_us(since)) & (sales.end_us <= to_us(until))
+        worth = rule.screen(past)
+        rows = np.flatnonzero(wanted if worth is None else wanted & worth)
+        yield from (history.sale(int(row)) for row in rows)
+    others: list[tuple[type, Iterable[Record]]] = [
+        (DeviceEvent, past.events),
+        (DeviceIdentity, past.identities),
+        (Delivery, past.deliveries),
+        (TankReading, _readings(past)),
+    ]
+    for kind, records in others:
+        if kind in rule.watches:
+            yield from (record for record in records if since < record.at <= until)
+
+
+def _readings(past: StationPast) -> Iterator[TankReading]:
+    for tank_id, levels in past.levels.items():
+        for row in range(len(levels)):
+            told = (float(getattr(levels, name)[row]) for name in _READ)
+            volume, volume_20c, water, temperature, density = (None if v != v else v for v in told)  # noqa: PLR0124 - NaN
+            at, height = from_us(levels.at_us[row]), float(levels.height_mm[row])
+            yield TankReading(tank_id, at, height, volume, volume_20c, water, temperature, density)
+
+
+_READ = ("volume_l", "volume_20c_l", "water_mm", "temperature_c", "density_kg_m3")
+
+
+def compare_stations(
+    digests: Mapping[str, Mapping[str, Any]], rules: Iterable[Rule], since: datetime, until: datetime
+) -> list[Finding]:
+    """What comparisons say; ``digests`` are by station, then by rule, from ``judge_station``."""
+    findings: list[Finding] = []
+    for rule in rules:
+        if isinstance(rule, Comparison):
+            told = {station: those[rule.rule] for station, those in digests.items() if rule.rule in those}
+            findings += [f for f in rule.compare(told, since, until) if since < f.detected_at <= until]
+    return findings
+
+
+def in_order(findings: Iterable[Finding]) -> list[Finding]:
+    """Each finding once, in the order of their times, then rules and subjects: the order of every list."""
+    return sorted({f.id: f for f in findings}.values(), key=lambda f: (f.detected_at, f.rule, f.subject.key, f.id))
