@@ -62,12 +62,15 @@ class Plugins:
         self.stores: dict[str, type[Store]] = {}
         """Stores by name."""
         self.found: list[PluginInfo] = []
+        self.folder: Path | None = None
+        """Where one-file plugins were looked for."""
         self.register("embedded", embedded, "built in")
 
     @classmethod
     def discover(cls, disabled: Collection[str] = (), plugins_dir: Path | None = None) -> Plugins:
         """Load the built-in plugins, every entry point of the group, and every ``*.py`` in ``plugins_dir``."""
         plugins = cls()
+        plugins.folder = plugins_dir
         for name, source, load in [*_entry_points(), *_files(plugins_dir)]:
             if name in disabled:
                 plugins.found.append(PluginInfo(name, source, PluginState.DISABLED, "disabled in the configuration"))

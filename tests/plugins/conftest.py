@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from bisect import insort
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pumpwatch import Detector, Finding, Record, RecordRule
+
+sys.path.insert(0, str(Path(__file__).parent))  # the tests share ``worlds``
 
 NOON = datetime(2026, 11, 22, 4, 0, tzinfo=UTC)
 

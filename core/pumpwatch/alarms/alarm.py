@@ -134,6 +134,17 @@ def returned(alarm: Alarm, at: datetime) -> Alarm:
     return _logged(after, LogEntry(at, Act.RETURN, "", ""))
 
 
+def withdrawn(alarm: Alarm, at: datetime, finding_id: str) -> Alarm:
+    """One of its findings no longer holds; an alarm that has no other is right again."""
+    note = f"finding {finding_id} withdrawn: a record that arrived late explains it"
+    if alarm.count > 1:
+        return _logged(replace(alarm, count=alarm.count - 1), LogEntry(at, Act.REPEAT, "", note))
+    if alarm.state is State.RETURNED:
+        return alarm
+    after = returned(alarm, at)
+    return replace(after, log=(*after.log[:-1], replace(after.log[-1], note=note)))
+
+
 def cleared(alarm: Alarm, at: datetime, by: str, note: str) -> Alarm:
     """A person ends it."""
     after = replace(alarm, state=step(alarm.state, Act.CLEAR), cleared_at=at, cleared_by=by)

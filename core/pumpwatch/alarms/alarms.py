@@ -22,6 +22,7 @@ from pumpwatch.alarms.alarm import (
     returned,
     stood_again,
     told_again,
+    withdrawn,
 )
 from pumpwatch.alarms.changes import Bell, Changes
 from pumpwatch.alarms.states import State
@@ -30,7 +31,7 @@ from pumpwatch.errors import PumpwatchError, Refused
 from pumpwatch.model import Severity
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection
+    from collections.abc import AsyncIterator, Collection, Iterable
     from datetime import datetime
 
     from sqlalchemy import ColumnElement
@@ -207,6 +208,30 @@ class Alarms:
             await storage.update_alarms(turn.connection, changes)
             turn.changed += [after for _, after in changes]
             return tuple(turn.changed)
+
+    async def withdraw(self, finding_id: str) -> Alarm | None:
+        """A record that arrived late has shown a finding to be none: its alarm returns unless it has others.
+
+        Returns the alarm when it is open, None when there is nothing left to change. What was found stays on record.
+        """
+        async with self._turn() as turn:
+            _, number = await storage.alarm_of_finding(turn.connection, finding_id)
+            if number is None:
+                return None
+            (before,) = await storage.alarms_numbered(turn.connection, [number])
+            if not before.state.is_open:
+                return None
+            after = withdrawn(before, turn.at, finding_id)
+            await storage.update_alarms(turn.connection, [(before, after)])
+            turn.changed.append(after)
+            return after
+
+    async def unknown(self, findings: Iterable[Finding]) -> list[Finding]:
+        """Those that have never been told, in their order."""
+        wanted = list(findings)
+        async with self._database.reading() as connection:
+            known = await storage.known_findings(connection, [finding.id for finding in wanted])
+        return [finding for finding in wanted if finding.id not in known]
 
     # ------------------------------------------------------------ acts of people
 

@@ -66,6 +66,15 @@ async def alarm_of_finding(connection: AsyncConnection, finding_id: str) -> tupl
     return row is not None, row[0] if row is not None else None
 
 
+async def known_findings(connection: AsyncConnection, ids: Sequence[str]) -> set[str]:
+    """Those of the ids that have been seen before."""
+    known: set[str] = set()
+    for start in range(0, len(ids), _AT_ONCE):
+        some = FINDINGS.c.id.in_(ids[start : start + _AT_ONCE])
+        known.update((await connection.execute(select(FINDINGS.c.id).where(some))).scalars())
+    return known
+
+
 async def next_number(connection: AsyncConnection) -> int:
     """The number of the next alarm. Alarms are never deleted, so it rises for good."""
     newest = (await connection.execute(select(func.max(ALARMS.c.number)))).scalar_one()

@@ -4,6 +4,7 @@ from pumpwatch.canonical.exporting import ExportedTable, ExportProgress, Format,
 from pumpwatch.canonical.folder import hold, holder
 from pumpwatch.canonical.importing import import_each, import_file, import_folder
 from pumpwatch.canonical.measured import MEASURED_TABLES, TABLES
+from pumpwatch.canonical.pasts import Pasts
 
 __all__ = [
     "MEASURED_TABLES",
@@ -11,6 +12,7 @@ __all__ = [
     "ExportProgress",
     "ExportedTable",
     "Format",
+    "Pasts",
     "Span",
     "export_folder",
     "hold",

@@ -91,7 +91,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Export the ledger and what was measured as a canonical data set."""
-    span = Span(_time(start, "--from"), _time(end, "--to"))
+    span = Span(moment(start, "--from"), moment(end, "--to"))
     tables = tuple(table) if table else TABLES
     written = asyncio.run(_export(folder, data, config, plugins_dir, tables, kind, span, quiet=as_json))
     show([asdict(one) for one in written], as_json=as_json, title=f"Exported to {folder}")
@@ -107,28 +107,28 @@ async def import_set(
     if not folder.is_dir():  # noqa: ASYNC240 - before anything runs
         raise BadConfig(f"{folder}: no such folder; it should hold stations.csv, transactions.parquet …")
     rejects = data / "rejects"
-    with _bar(quiet=quiet) as progress, _held(data) as server:
-        bar = progress.add_task("import", total=None)
+    with bar(quiet=quiet) as progress, held(data) as server:
+        task = progress.add_task("import", total=None)
 
         def tell(now: ImportProgress) -> None:
             progress.update(
-                bar, description=f"{now.table} {now.rows:,}", completed=now.bytes_read, total=now.bytes_total
+                task, description=f"{now.table} {now.rows:,}", completed=now.bytes_read, total=now.bytes_total
             )
 
         def tell_sent(now: Sending) -> None:
             what = "checking" if now.arrived else "sending"
-            progress.update(bar, description=f"{now.table} {what}", completed=now.sent, total=now.size)
+            progress.update(task, description=f"{now.table} {what}", completed=now.sent, total=now.size)
 
         if server is not None:
             return await send_folder(server, folder, rejects, tell_sent)
-        async with _kept(data, config, plugins_dir) as (database, historian):
+        async with kept(data, config, plugins_dir) as (database, historian):
             return await import_folder(database, historian, folder, rejects=rejects, progress=tell)
 
 
 async def import_ledger(folder: Path, data: Path, *, quiet: bool) -> ImportReport:
     """Import the ledger's tables alone, without opening the history."""
     data.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - before anything runs
-    with _bar(quiet=quiet) as progress:
+    with bar(quiet=quiet) as progress:
         progress.add_task("import", total=None)
         async with Database.open(ledger_url(data)) as database:
             return await Ledger(database).import_folder(folder, rejects=data / "rejects")
@@ -147,22 +147,22 @@ async def _export(
 ) -> tuple[ExportedTable, ...]:
     if not data.is_dir():  # noqa: ASYNC240 - before anything runs
         raise BadConfig(f"{data}: no such folder; name the one that holds the data with --data DIR")
-    with _bar(quiet=quiet) as progress, _held(data) as server:
-        bar = progress.add_task("export", total=None)
+    with bar(quiet=quiet) as progress, held(data) as server:
+        task = progress.add_task("export", total=None)
 
         def tell(now: ExportProgress) -> None:
-            progress.update(bar, description=f"{now.table} {now.rows:,}")
+            progress.update(task, description=f"{now.table} {now.rows:,}")
 
         if server is not None:
             return await fetch_folder(server, folder, kind=kind, tables=tables, span=span, progress=tell)
-        async with _kept(data, config, plugins_dir) as (database, historian):
+        async with kept(data, config, plugins_dir) as (database, historian):
             return await export_folder(
                 Ledger(database), historian, folder, kind=kind, tables=tables, span=span, progress=tell
             )
 
 
 @contextmanager
-def _held(data: Path) -> Iterator[str | None]:
+def held(data: Path) -> Iterator[str | None]:
     """Hold a data folder against everybody else, or say where the server is that does.
 
     Raises ``Refused`` when the folder is held by somebody who cannot be asked.
@@ -180,9 +180,9 @@ def _held(data: Path) -> Iterator[str | None]:
 
 
 @asynccontextmanager
-async def _kept(data: Path, config: Path | None, plugins_dir: Path | None) -> AsyncIterator[tuple[Database, Historian]]:
+async def kept(data: Path, config: Path | None, plugins_dir: Path | None) -> AsyncIterator[tuple[Database, Historian]]:
     """Ledger and history of a data folder that is held."""
-    store = _store(data, config, plugins_dir)
+    store = store_for(data, config, plugins_dir)
     async with (
         Database.open(ledger_url(data)) as database,
         Historian.open(data / "history", store, SystemClock()) as historian,
@@ -190,10 +190,9 @@ async def _kept(data: Path, config: Path | None, plugins_dir: Path | None) -> As
         yield database, historian
 
 
-def _store(data: Path, config: Path | None, plugins_dir: Path | None) -> Store:
+def store_for(data: Path, config: Path | None, plugins_dir: Path | None) -> Store:
     """The store that the configuration names; without a configuration the one that comes with pumpwatch."""
-    here = config is not None or (data / DEFAULT_CONFIG).is_file() or DEFAULT_CONFIG.is_file()
-    settings = settings_for(data, config) if here else Settings()
+    settings = settings_or_none(data, config)
     stores = Plugins.discover(settings.plugins.disabled, plugins_dir).stores
     name = settings.historian.store
     if name not in stores:
@@ -205,7 +204,14 @@ def _store(data: Path, config: Path | None, plugins_dir: Path | None) -> Store:
     return stores[name](own, data / "history" / name)
 
 
-def _time(text: str | None, option: str) -> datetime | None:
+def settings_or_none(data: Path, config: Path | None) -> Settings:
+    """The configuration asked for or found; without any, what holds when nothing is written."""
+    here = config is not None or (data / DEFAULT_CONFIG).is_file() or DEFAULT_CONFIG.is_file()
+    return settings_for(data, config) if here else Settings()
+
+
+def moment(text: str | None, option: str) -> datetime | None:
+    """A time that an option gives. Raises ``BadConfig`` naming the option."""
     if text is None:
         return None
     try:
@@ -217,6 +223,7 @@ def _time(text: str | None, option: str) -> datetime | None:
     return at
 
 
-def _bar(*, quiet: bool) -> Progress:
+def bar(*, quiet: bool) -> Progress:
+    """How far something is, for people; nothing when quiet."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     return Progress(*columns, console=stderr, disable=quiet, transient=True)

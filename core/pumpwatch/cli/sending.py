@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,6 +119,22 @@ async def fetch_folder(
     except OSError as error:
         raise BadConfig(f"cannot export to {folder}: {error.strerror} ({error.filename or folder})") from error
     return tuple(exported)
+
+
+async def fetch_findings(
+    url: str, *, span: Span, rules: Collection[str], stations: Collection[str], workers: int
+) -> dict[str, Any]:
+    """What the server at ``url`` finds in a period: ``findings`` and where rules are ``off``."""
+    asked: dict[str, str | int | list[str]] = {"workers": workers, "rule": list(rules), "station": list(stations)}
+    asked |= {name: at.isoformat() for name, at in (("from", span.start), ("to", span.end)) if at is not None}
+    async with _server(url) as server:
+        answer = await server.get("/detect", params=asked)
+        _see(answer)
+        try:
+            told: dict[str, Any] = answer.json()
+            return {"findings": told["findings"], "off": told["off"]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise NotReachable(f"what answers at {url} is no pumpwatch of today ({error!r})") from error
 
 
 async def _fetch(server: httpx.AsyncClient, route: str, asked: dict[str, str], path: Path) -> int:

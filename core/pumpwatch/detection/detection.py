@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
+import itertools
 import logging
+from collections import OrderedDict
 from functools import partial
 from typing import TYPE_CHECKING
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
-from pumpwatch.contracts import Detector, RecordRule, Rule
+from pumpwatch.contracts import Comparison, Detector, RecordRule, Review, Rule
 from pumpwatch.errors import NotReachable, PumpwatchError
+from pumpwatch.model import DeviceEvent, DeviceIdentity, Transaction
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRY_S = 2.0
+CLAIMS_KEPT = 50_000
+"""Records whose findings may still be withdrawn."""
 BATCHES_WAITING = 2_000
 """Batches that may wait to be judged; beyond that acquisition waits."""
 
@@ -30,8 +36,9 @@ BATCHES_WAITING = 2_000
 class Detection:
     """Turns records and the passing of time into findings, and hands them to whoever raises alarms.
 
-    ``on_finding`` is awaited for each finding; ``on_standing`` after each look of a standing detector, with the keys of
-    the subjects that are still wrong.
+    ``on_finding`` is awaited for each finding; ``on_withdrawn`` with the id of one that a late record has shown to be
+    none; ``on_standing`` after each look of a standing detector, with the keys of the subjects that are still wrong.
+    Reviews and comparisons are put by whoever can read the past; see ``engine.reviewing``.
     """
 
     def __init__(
@@ -41,21 +48,35 @@ class Detection:
         clock: Clock,
         on_finding: Callable[[Finding], Awaitable[object]],
         on_standing: Callable[[str, Collection[str]], Awaitable[object]],
+        on_withdrawn: Callable[[str], Awaitable[object]],
     ) -> None:
         self.history = history
         self.failing: dict[str, str] = {}
         """Rules whose last judgement raised, and what."""
         self.record_rules = [r for r in rules if isinstance(r, RecordRule)]
         self.detectors = [r for r in rules if isinstance(r, Detector)]
+        self.reviews = [r for r in rules if isinstance(r, Review | Comparison)]
+        self._watching = {
+            kind: [r for r in self.record_rules if kind in r.watches]
+            for kind in {k for r in self.record_rules for k in r.watches}
+        }
+        self._reach = max((r.reach for r in self.record_rules), default=0)
         self._clock = clock
         self._on_finding = on_finding
         self._on_standing = on_standing
+        self._on_withdrawn = on_withdrawn
         self._waiting: asyncio.Queue[Batch] = asyncio.Queue(BATCHES_WAITING)
+        self._claims: OrderedDict[tuple[str, tuple[object, ...]], frozenset[str]] = OrderedDict()
+        """Ids of what a rule has claimed of a record."""
+        self._patient: list[tuple[float, int, RecordRule, Record]] = []
+        """Records that a patient rule judges later, by the clock's seconds."""
+        self._numbers = itertools.count()
+        self._more_patience = asyncio.Event()
 
     @property
     def rules(self) -> list[str]:
         """Names of the rules that run."""
-        return sorted(r.rule for r in [*self.record_rules, *self.detectors])
+        return sorted(r.rule for r in [*self.record_rules, *self.detectors, *self.reviews])
 
     async def take(self, batch: Batch) -> None:
         """Accept a batch from the hub; waits while too many wait."""
@@ -77,26 +98,74 @@ class Detection:
             )
         scheduler.start()
         try:
-            while True:
-                batch = await self._waiting.get()
-                await self.judge(batch.records)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._judge_arrivals(), name="detection")
+                group.create_task(self._judge_patiently(), name="patient detection")
         finally:
             scheduler.shutdown(wait=False)
 
     async def judge(self, records: Iterable[Record]) -> None:
-        """Put records into history and let every rule that watches their kind judge them."""
-        records = tuple(records)
-        self.history.take(records)
-        for record in records:
-            for rule in self.record_rules:
-                if isinstance(record, rule.watches):
-                    await self._hand_on(rule, partial(rule.check, record, self.history))
+        """Put records into history and let every rule that watches their kind judge them.
+
+        A filling that arrives after those that followed it has those judged again as far as the rules reach.
+        """
+        for record in self.history.take(records):
+            for rule in self._watching.get(type(record), ()):
+                await self._judge_soon(rule, record)
+            if self._reach and isinstance(record, Transaction):
+                for place, later in enumerate(self.history.after(record, self._reach)):
+                    for rule in self._watching[Transaction]:
+                        if place < rule.reach:
+                            await self._judge_soon(rule, later)
 
     async def look(self, detector: Detector) -> None:
         """Put one detector's question now."""
         findings = await self._hand_on(detector, partial(detector.look, self.history, self._clock.now()))
         if detector.standing and findings is not None:
             await self._on_standing(detector.rule, {f.subject.key for f in findings})
+
+    async def hand_on(self, findings: Iterable[Finding]) -> None:
+        """What reviews have found goes the way of all findings."""
+        for finding in findings:
+            await self._insist(finding)
+
+    async def _judge_arrivals(self) -> None:
+        while True:
+            batch = await self._waiting.get()
+            await self.judge(batch.records)
+
+    async def _judge_patiently(self) -> None:
+        while True:
+            if not self._patient:
+                self._more_patience.clear()
+                await self._more_patience.wait()
+            due, _, rule, record = self._patient[0]
+            if due > self._clock.monotonic():
+                await self._clock.sleep(due - self._clock.monotonic())
+                continue
+            heapq.heappop(self._patient)
+            await self._check(rule, record)
+
+    async def _judge_soon(self, rule: RecordRule, record: Record) -> None:
+        if not rule.patience or (rule.rule, record_key(record)) in self._claims:
+            await self._check(rule, record)
+            return
+        due = self._clock.monotonic() + rule.patience.total_seconds()
+        heapq.heappush(self._patient, (due, next(self._numbers), rule, record))
+        self._more_patience.set()
+
+    async def _check(self, rule: RecordRule, record: Record) -> None:
+        findings = await self._hand_on(rule, partial(rule.check, record, self.history))
+        if findings is None:
+            return
+        key = (rule.rule, record_key(record))
+        claimed = frozenset(f.id for f in findings)
+        for gone in sorted(self._claims.pop(key, frozenset()) - claimed):
+            await self._until_kept(partial(self._on_withdrawn, gone), f"withdrawal of {gone}", rule.rule)
+        if claimed:
+            self._claims[key] = claimed
+            if len(self._claims) > CLAIMS_KEPT:
+                self._claims.popitem(last=False)
 
     async def _hand_on(self, rule: Rule, judge: Callable[[], Iterable[Finding]]) -> list[Finding] | None:
         """The findings, each handed on; None when the rule failed."""
@@ -114,16 +183,30 @@ class Detection:
         return findings
 
     async def _insist(self, finding: Finding) -> None:
-        """Hand a finding on; while the disk fails, wait and try again: a finding is never dropped for that."""
+        await self._until_kept(partial(self._on_finding, finding), f"finding {finding.id}", finding.rule)
+
+    async def _until_kept(self, keep: Callable[[], Awaitable[object]], what: str, rule: str) -> None:
+        """Hand something on; while the disk fails, wait and try again: a finding is never dropped for that."""
         while True:
             try:
-                await self._on_finding(finding)
+                await keep()
             except NotReachable:
-                log.exception("finding %s of rule %s cannot be kept yet", finding.id, finding.rule)
+                log.exception("%s of rule %s cannot be kept yet", what, rule)
                 await self._clock.sleep(RETRY_S)
             except PumpwatchError as error:
-                log.exception("finding %s of rule %s was refused", finding.id, finding.rule)
-                self.failing[finding.rule] = str(error)
+                log.exception("%s of rule %s was refused", what, rule)
+                self.failing[rule] = str(error)
                 return
             else:
                 return
+
+
+def record_key(record: Record) -> tuple[object, ...]:
+    """What makes two reports the same record, whatever they say."""
+    if isinstance(record, Transaction):
+        return record.key
+    if isinstance(record, DeviceEvent):
+        return (record.station_id, record.device_id, record.kind, record.at, *sorted(map(str, record.detail.items())))
+    if isinstance(record, DeviceIdentity):
+        return (record.dispenser_id, record.at)
+    return (record.tank_id, record.at, getattr(record, "document_no", None), type(record).__name__)

@@ -2,6 +2,19 @@
 
 from pumpwatch.engine.engine import Engine, SalesToday
 from pumpwatch.engine.exchange import Exchange
+from pumpwatch.engine.judging import Judgement, RuleBook, judges
+from pumpwatch.engine.reviewing import Reviewing, judge_folder
 from pumpwatch.engine.wiring import Wiring, wire
 
-__all__ = ["Engine", "Exchange", "SalesToday", "Wiring", "wire"]
+__all__ = [
+    "Engine",
+    "Exchange",
+    "Judgement",
+    "Reviewing",
+    "RuleBook",
+    "SalesToday",
+    "Wiring",
+    "judge_folder",
+    "judges",
+    "wire",
+]

@@ -15,6 +15,8 @@ from pumpwatch.canonical import hold
 from pumpwatch.database import Database, ledger_url
 from pumpwatch.detection import Detection, LiveHistory
 from pumpwatch.engine.exchange import Exchange
+from pumpwatch.engine.judging import RuleBook
+from pumpwatch.engine.reviewing import Reviewing
 from pumpwatch.engine.wiring import wire
 from pumpwatch.historian import Historian
 from pumpwatch.hub import Hub
@@ -119,7 +121,11 @@ class Engine:
             devices.setdefault(device.site.station_id, []).append(device.site.device_id)
         self.exchange = Exchange(database, historian, data, self.renew_register)
         self.history = LiveHistory(register, devices)
-        self.detection = Detection(wiring.rules, self.history, clock, alarms.raise_, alarms.settle)
+        self.detection = Detection(wiring.rules, self.history, clock, alarms.raise_, alarms.settle, alarms.withdraw)
+        book = RuleBook(settings, plugins.folder)
+        self.reviewing = Reviewing(
+            book, settings.detection, self.ledger, historian, clock, self.detection.hand_on, alarms.unknown
+        )
         self.sales = SalesToday(ZoneInfo(settings.server.time_zone), clock)
         self.sales.locate(register)
         self.started = clock.now()
@@ -151,6 +157,7 @@ class Engine:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.historian.run(), name="historian")
             group.create_task(self.detection.run(), name="detection")
+            group.create_task(self.reviewing.run(), name="reviews")
             group.create_task(self.acquisition.run(), name="acquisition")
             group.create_task(self._count_rate(), name="sample rate")
             group.create_task(self._keep_house(), name="retention")
@@ -189,6 +196,9 @@ class Engine:
             "rules": {
                 "on": self.detection.rules,
                 "off_because": dict(self.wiring.off),
+                "off_at": {rule: dict(stations) for rule, stations in self.reviewing.off.items()},
+                "reviewed": self.reviewing.reviewed and self.reviewing.reviewed.isoformat(),
+                "review_trouble": self.reviewing.trouble,
                 "failing": dict(self.detection.failing),
             },
         }
@@ -202,6 +212,7 @@ class Engine:
         self.register = await self.ledger.load()
         self.history.ledger = self.register
         self.sales.locate(self.register)
+        self.reviewing.wake()
 
     async def _remember(self) -> None:
         """Give hub, rules and counters what was known before the last stop."""

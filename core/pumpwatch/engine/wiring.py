@@ -92,8 +92,7 @@ def _devices(
         try:
             driver = kind(own, site, line)
         except BadConfig as error:
-            message, _, remedy = str(error).rpartition("; ")
-            problems.add((*place, "settings"), message or remedy, remedy if message else "")
+            problems.add((*place, "settings"), *_told(error))
             continue
         yield Device(site, driver, line.turn)
 
@@ -120,8 +119,26 @@ def _rules(settings: Settings, plugins: Plugins, problems: _Problems) -> tuple[l
         if not enabled:
             off[name] = "switched off in the configuration"
         elif own is not None:
-            rules.append(kind(own))
+            try:
+                rules.append(kind(own))
+            except BadConfig as error:
+                problems.add(("rules", name), *_told(error))
     return rules, off
+
+
+def rules_for(settings: Settings, plugins: Plugins) -> tuple[tuple[Rule, ...], Mapping[str, str]]:
+    """The rules a configuration asks for, and those that are off with the reason. Raises ``BadSettings``."""
+    problems = _Problems(settings)
+    rules, off = _rules(settings, plugins, problems)
+    if problems.found:
+        raise BadSettings(sorted(problems.found, key=lambda p: p.line or 0))
+    return tuple(rules), off
+
+
+def _told(error: BadConfig) -> tuple[str, str]:
+    """What is wrong and what to do, as ``BadConfig`` tells it."""
+    message, _, remedy = str(error).rpartition("; ")
+    return (message, remedy) if message else (remedy, "")
 
 
 def _store(settings: Settings, plugins: Plugins, data: Path, problems: _Problems) -> Store | None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pumpwatch.contracts import Store
-from pumpwatch.historian.rows import SHAPES, Plain, Shape, mended_json
+from pumpwatch.historian.rows import SHAPES, Form, Plain, Shape, mended_json
 from pumpwatch.model import Batch, Record, SampleBatch, Transaction, from_us, to_us
 
 _PAGE: Final = 20_000
+_LONG_AGO_US: Final = to_us(datetime(1970, 1, 1, tzinfo=UTC))
+_FAR_US: Final = to_us(datetime(2100, 1, 1, tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,16 @@ class Taken:
     differing: tuple[Difference, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Numbers:
+    """Fields of records as numbers."""
+
+    series: Mapping[str, NDArray[np.float64]]
+    """(n, fields) by subject, each in its order; NaN for nothing, whole numbers exact up to 2⁵³."""
+    words: Mapping[str, tuple[str, ...]]
+    """Of each field that holds words: those its numbers count in; −1 is none."""
+
+
 @runtime_checkable
 class BulkRecords(Protocol):
     """A store that takes and gives records in bulk. One that does not is served record by record."""
@@ -59,6 +72,19 @@ class BulkRecords(Protocol):
 
     def pages(self, kind: type[Record], start_us: int, end_us: int) -> AsyncIterator[Sequence[tuple[Plain, ...]]]:
         """All records of a kind with start <= time < end as rows, in the order of ``Shape.order``."""
+
+    async def bounds(self, kind: type[Record]) -> tuple[int, int] | None:
+        """The first and the last time of a kind; None when there is none."""
+
+    async def of_station(
+        self, kind: type[Record], station_id: str, names: Sequence[str], start_us: int, end_us: int
+    ) -> Mapping[str, Sequence[tuple[Plain, ...]]]:
+        """These fields of a station's records with start <= time < end, by subject, each series in its order."""
+
+    async def numbers_of_station(
+        self, kind: type[Record], station_id: str, names: Sequence[str], start_us: int, end_us: int
+    ) -> Numbers:
+        """The same as numbers, several times as fast."""
 
     async def attribute_names(self, kind: type[Record], start_us: int, end_us: int) -> set[str]:
         """Names of all attributes among those records."""
@@ -104,6 +130,78 @@ async def pages(
         place = {c.name: i for i, c in enumerate(shape.columns)}
         keys = [place[k] for k in shape.order]
         yield sorted(found.values(), key=lambda row: [(row[k] is not None, row[k]) for k in keys])
+
+
+async def bounds(store: Store, kind: type[Record], homes: Sequence[str]) -> tuple[int, int] | None:
+    """The first and the last time of a kind; ``homes`` as in ``pages``. None when there is none."""
+    if isinstance(store, BulkRecords):
+        return await store.bounds(kind)
+    time = next(i for i, c in enumerate(SHAPES[kind].columns) if c.name == SHAPES[kind].time)
+    ends = [int(str(row[time])) async for page in pages(store, kind, homes, _LONG_AGO_US, _FAR_US) for row in page]
+    return (min(ends), max(ends)) if ends else None
+
+
+async def of_station(
+    store: Store,
+    kind: type[Record],
+    station_id: str,
+    homes: Sequence[str],
+    names: Sequence[str],
+    start_us: int,
+    end_us: int,
+) -> Mapping[str, Sequence[tuple[Plain, ...]]]:
+    """These fields of a station's records with start <= time < end, by subject, each series in its order.
+
+    ``homes`` are the subjects to ask for where the store has no bulk door.
+    """
+    if isinstance(store, BulkRecords):
+        return await store.of_station(kind, station_id, names, start_us, end_us)
+    shape = SHAPES[kind]
+    places = [next(i for i, c in enumerate(shape.columns) if c.name == name) for name in names]
+    subject = next(i for i, c in enumerate(shape.columns) if c.name == shape.subject)
+    found: dict[str, list[tuple[Plain, ...]]] = {}
+    async for page in pages(store, kind, homes, start_us, end_us):
+        for row in page:
+            found.setdefault(str(row[subject]), []).append(tuple(row[i] for i in places))
+    return found
+
+
+async def numbers_of_station(
+    store: Store,
+    kind: type[Record],
+    station_id: str,
+    homes: Sequence[str],
+    names: Sequence[str],
+    start_us: int,
+    end_us: int,
+) -> Numbers:
+    """The same as numbers."""
+    if isinstance(store, BulkRecords):
+        return await store.numbers_of_station(kind, station_id, names, start_us, end_us)
+    rows = await of_station(store, kind, station_id, homes, names, start_us, end_us)
+    forms = {column.name: column.form for column in SHAPES[kind].columns}
+    words: dict[str, tuple[str, ...]] = {}
+    codes: list[Callable[[Plain], float]] = []
+    for place, name in enumerate(names):
+        if forms[name] is Form.TEXT:
+            told = {str(row[place]) for those in rows.values() for row in those if row[place] is not None}
+            words[name] = tuple(sorted(told))
+            numbered: dict[Plain, float] = {None: -1.0}
+            numbered.update((word, float(i)) for i, word in enumerate(words[name]))
+            codes.append(numbered.__getitem__)
+        else:
+            codes.append(_number)
+    return Numbers(
+        {
+            subject: np.array([[code(v) for code, v in zip(codes, row, strict=True)] for row in those], np.float64)
+            for subject, those in rows.items()
+        },
+        words,
+    )
+
+
+def _number(value: Plain) -> float:
+    return np.nan if value is None else float(value)
 
 
 async def attribute_names(

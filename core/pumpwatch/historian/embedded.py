@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -20,7 +20,7 @@ from pumpwatch.contracts import PluginSettings, Series, Store, hookimpl
 from pumpwatch.errors import NotReachable
 from pumpwatch.historian import merging, segments
 from pumpwatch.historian.answers import newest_of
-from pumpwatch.historian.bulk import RecordBlock, Taken
+from pumpwatch.historian.bulk import Numbers, RecordBlock, Taken
 from pumpwatch.historian.manifest import Manifest
 from pumpwatch.historian.records import Records
 from pumpwatch.historian.rows import SHAPES, Plain
@@ -187,6 +187,22 @@ class EmbeddedStore(Store):
                 after = tuple(rows[-1][k] for k in keys)
                 if len(rows) < _PAGE_ROWS:
                     break
+
+    async def numbers_of_station(
+        self, kind: type[Record], station_id: str, names: Sequence[str], start_us: int, end_us: int
+    ) -> Numbers:
+        """The bulk door for reviews; see ``historian.bulk``."""
+        return await self._in_thread(self._records.numbers_of_station, kind, station_id, names, start_us, end_us)
+
+    async def bounds(self, kind: type[Record]) -> tuple[int, int] | None:
+        """The bulk door for reviews; see ``historian.bulk``."""
+        return await self._in_thread(self._records.bounds, kind)
+
+    async def of_station(
+        self, kind: type[Record], station_id: str, names: Sequence[str], start_us: int, end_us: int
+    ) -> Mapping[str, Sequence[tuple[Plain, ...]]]:
+        """The bulk door for reviews; see ``historian.bulk``."""
+        return await self._in_thread(self._records.of_station, kind, station_id, names, start_us, end_us)
 
     async def attribute_names(self, kind: type[Record], start_us: int, end_us: int) -> set[str]:
         """The bulk door for exports; see ``historian.bulk``."""

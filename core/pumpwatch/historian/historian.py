@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
@@ -213,6 +213,36 @@ class Historian:
     ) -> AsyncIterator[Sequence[tuple[Plain, ...]]]:
         """The store's records of a kind as rows, in the order of ``Shape.order``; see ``bulk.pages``."""
         return bulk.pages(self._drain.opened_store(), kind, homes, start_us, end_us)
+
+    async def bounds(self, kind: type[Record], homes: Sequence[str]) -> tuple[int, int] | None:
+        """The first and the last time of a kind in the store; see ``bulk.bounds``."""
+        return await bulk.bounds(self._drain.opened_store(), kind, homes)
+
+    async def of_station(
+        self,
+        kind: type[Record],
+        station_id: str,
+        homes: Sequence[str],
+        names: Sequence[str],
+        start_us: int,
+        end_us: int,
+    ) -> Mapping[str, Sequence[tuple[Plain, ...]]]:
+        """These fields of a station's records, by subject, each series in its order; see ``bulk.of_station``."""
+        return await bulk.of_station(self._drain.opened_store(), kind, station_id, homes, names, start_us, end_us)
+
+    async def numbers_of_station(
+        self,
+        kind: type[Record],
+        station_id: str,
+        homes: Sequence[str],
+        names: Sequence[str],
+        start_us: int,
+        end_us: int,
+    ) -> bulk.Numbers:
+        """The same as numbers; see ``bulk.numbers_of_station``."""
+        return await bulk.numbers_of_station(
+            self._drain.opened_store(), kind, station_id, homes, names, start_us, end_us
+        )
 
     async def attribute_names(self, kind: type[Record], homes: Sequence[str], start_us: int, end_us: int) -> set[str]:
         """Names of all attributes among those records."""

@@ -7,19 +7,23 @@ import math
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import numpy as np
 
 from pumpwatch.errors import BadConfig, NotReachable, Refused
-from pumpwatch.historian.bulk import Difference, RecordBlock, Taken
+from pumpwatch.historian.bulk import Difference, Numbers, RecordBlock, Taken
 from pumpwatch.historian.damage import is_damage, kept_aside, move_aside
 from pumpwatch.historian.layout import column_names, listed, prepare, salvage
-from pumpwatch.historian.rows import SHAPES, Plain, Shape, mended
-from pumpwatch.model import Record, SampleBatch
+from pumpwatch.historian.rows import SHAPES, Form, Plain, Shape, mended
+from pumpwatch.model import DeviceEvent, Record, SampleBatch, Transaction
+from pumpwatch.past import resubmission
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -29,6 +33,8 @@ _KEEP_LATEST: Final = (
 )
 _KEEP_SUBJECT: Final = "INSERT OR IGNORE INTO subjects VALUES (?, ?, ?)"
 _BULK_CACHE_KIB: Final = 65_536
+_SALES: Final = SHAPES[Transaction]
+_EVENTS: Final = SHAPES[DeviceEvent]
 
 
 class Records:
@@ -72,8 +78,9 @@ class Records:
     def write(self, records: Iterable[tuple[str, Record]], latest: Sequence[tuple[object, ...]]) -> None:
         """Keep records (each with its station) and the last samples; durable when it returns.
 
-        What was reported first stands; a later report of the same record only fills what the first left out. Raises
-        ``Refused`` for a value SQLite has no room for.
+        What was reported first stands; a later report of the same record only fills what the first left out, and one
+        of a filling that says otherwise leaves an event (``past.resubmission``). Raises ``Refused`` for a value SQLite
+        has no room for.
         """
         rows: dict[Shape, list[tuple[Plain, ...]]] = {}
         for station, record in records:
@@ -84,6 +91,8 @@ class Records:
             news: set[tuple[str, str, str]] = set()
             with file:
                 file.execute("BEGIN IMMEDIATE")
+                if sales := rows.get(_SALES):
+                    rows.setdefault(_EVENTS, []).extend(_resubmitted(file, sales))
                 for shape, those in rows.items():
                     file.executemany(_insert(shape) + _fill(shape), those)
                     news |= self._unknown(file, shape, those)
@@ -95,7 +104,7 @@ class Records:
     def add(self, block: RecordBlock) -> Taken:
         """Keep a block in one transaction; durable when it returns. Raises as ``write`` does.
 
-        A row that says otherwise than what is known is left out whole and told.
+        A row that says otherwise than what is known is left out whole and told; of a filling it also leaves an event.
         """
         shape = SHAPES[block.kind]
         empty = (None,) * len(block)
@@ -113,6 +122,10 @@ class Records:
                 added = file.total_changes - before
                 filled, differing = (0, ()) if added == len(rows) else _compared(file, shape, rows)
                 news = self._unknown(file, shape, rows)
+                if shape is _SALES and differing:
+                    events = _resubmitted(file, [rows[d.number] for d in differing])
+                    file.executemany(_insert(_EVENTS) + _fill(_EVENTS), events)
+                    news |= self._unknown(file, _EVENTS, events)
             self._subjects |= news
             return Taken(added, filled, differing)
 
@@ -175,6 +188,72 @@ class Records:
         sql = f"SELECT {_fields(shape)} FROM {shape.table} WHERE {where} ORDER BY {listed(rest)} LIMIT ?"  # noqa: S608
         rows = self._guarded(lambda file: file.execute(sql, (*given, n)).fetchall())
         return [tuple(_empty_keys(shape, row)) for row in rows] if _optional_keys(shape) else rows
+
+    def bounds(self, kind: type[Record]) -> tuple[int, int] | None:
+        """The first and the last time of a kind; None when there is none."""
+        shape = SHAPES[kind]
+
+        def find(file: sqlite3.Connection) -> list[int]:
+            ends: list[int] = []
+            for table, station, name in self._subjects:
+                if table == shape.table:
+                    where, given = _span(shape, station, name, None, None)
+                    for edge in ("min", "max"):
+                        sql = f'SELECT {edge}("{shape.time}") FROM {table} WHERE {where}'  # noqa: S608
+                        ends += [at for (at,) in file.execute(sql, given) if at is not None]
+            return ends
+
+        ends = self._guarded(find)
+        return (min(ends), max(ends)) if ends else None
+
+    def of_station(
+        self, kind: type[Record], station_id: str, names: Sequence[str], start_us: int, end_us: int
+    ) -> dict[str, list[tuple[Plain, ...]]]:
+        """These fields of a station's records with start <= time < end, by subject, each series in its order."""
+        shape = SHAPES[kind]
+        rest = listed(shape.order[len(shape.home) :])
+
+        def find(file: sqlite3.Connection) -> dict[str, list[tuple[Plain, ...]]]:
+            found: dict[str, list[tuple[Plain, ...]]] = {}
+            for table, station, name in sorted(self._subjects):
+                if table == shape.table and station == station_id:
+                    where, given = _span(shape, station, name, start_us, end_us)
+                    sql = f"SELECT {listed(names)} FROM {table} WHERE {where} ORDER BY {rest}"  # noqa: S608
+                    found[name] = file.execute(sql, given).fetchall()
+            return found
+
+        return self._guarded(find)
+
+    def numbers_of_station(
+        self, kind: type[Record], station_id: str, names: Sequence[str], start_us: int, end_us: int
+    ) -> Numbers:
+        """As ``of_station``, but as numbers: series never are Python's rows."""
+        shape = SHAPES[kind]
+        forms = {column.name: column.form for column in shape.columns}
+        rest = listed(shape.order[len(shape.home) :])
+
+        def find(file: sqlite3.Connection) -> Numbers:
+            those = sorted(n for t, s, n in self._subjects if t == shape.table and s == station_id)
+            spans = {name: _span(shape, station_id, name, start_us, end_us) for name in those}
+            words: dict[str, tuple[str, ...]] = {}
+            for field in names:
+                if forms[field] is Form.TEXT:
+                    told: set[str] = set()
+                    for where, given in spans.values():
+                        found = file.execute(f'SELECT DISTINCT "{field}" FROM {shape.table} WHERE {where}', given)  # noqa: S608
+                        told.update(word for (word,) in found if word is not None)
+                    words[field] = tuple(sorted(told))
+            file.create_function("place_in", 2, lambda field, word: words[field].index(word), deterministic=True)
+            series: dict[str, NDArray[np.float64]] = {}
+            for name, (where, given) in spans.items():
+                chosen = ", ".join(_as_number(field, forms[field]) for field in names)
+                sql = f"SELECT {chosen} FROM {shape.table} WHERE {where} ORDER BY {rest}"  # noqa: S608
+                flat = np.fromiter(chain.from_iterable(file.execute(sql, given)), np.float64)
+                flat[np.isinf(flat)] = np.nan
+                series[name] = flat.reshape(-1, len(names))
+            return Numbers(series, words)
+
+        return self._guarded(find)
 
     def attribute_names(self, kind: type[Record], start_us: int, end_us: int) -> set[str]:
         """Names of all attributes among the records with start <= time < end."""
@@ -272,9 +351,36 @@ class Records:
 # ---------------------------------------------------------------- statements; all names come from SHAPES
 
 
+def _resubmitted(file: sqlite3.Connection, rows: Sequence[tuple[Plain, ...]]) -> list[tuple[Plain, ...]]:
+    """Events of those fillings that are known, or stand here before, and say otherwise."""
+    fields, events = _fields(_SALES), []
+    where = " AND ".join(f'"{k}" = ?' for k in _SALES.order)
+    places = [column_names(_SALES).index(k) for k in _SALES.order]
+    here: dict[tuple[Plain, ...], tuple[Plain, ...]] = {}
+    for row in rows:
+        key = tuple(row[i] for i in places)
+        known = here.get(key) or file.execute(f"SELECT {fields} FROM {_SALES.table} WHERE {where}", key).fetchone()  # noqa: S608
+        if known is None:
+            here[key] = row[1:]
+            continue
+        first, later = _SALES.record(known), _SALES.record(row[1:])
+        if isinstance(first, Transaction) and isinstance(later, Transaction):
+            event = resubmission(first, later, str(row[0]))
+            if event is not None:
+                events.append(_fitting(_EVENTS, event.station_id, _EVENTS.row(event)))
+    return events
+
+
 def _insert(shape: Shape, table: str = "") -> str:
     names = column_names(shape)
     return f"INSERT INTO {table or shape.table} ({listed(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
+
+
+def _as_number(field: str, form: Form) -> str:
+    """A field as a number; infinity, which no record holds, stands for nothing."""
+    if form is Form.TEXT:
+        return f"""CASE WHEN "{field}" IS NULL THEN -1 ELSE place_in('{field}', "{field}") END"""
+    return f'ifnull("{field}", 9e999)'
 
 
 def _fillable(shape: Shape) -> list[str]:

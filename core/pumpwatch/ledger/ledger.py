@@ -13,6 +13,7 @@ from pumpwatch.ledger.canonical import (
     LEDGER_TABLES,
     NOZZLES,
     STATIONS,
+    TANK_CHARTS,
     TANKS,
     WORK_ORDERS,
     CanonicalTable,
@@ -97,6 +98,18 @@ class Ledger:
         table = next(t for t in LEDGER_TABLES if t.entry is kind)
         async with self._database.reading() as connection:
             return await _entries(connection, table, _in_order(connection, table))
+
+    async def charts(self, tank_ids: Sequence[str]) -> Mapping[str, tuple[Sequence[float], Sequence[float]]]:
+        """Heights and volumes of these tanks' strapping charts, rising; a tank without a chart is not there."""
+        columns = TANK_CHARTS.stored.c
+        wanted = select(columns.tank_id, columns.height_mm, columns.volume_l).where(columns.tank_id.in_(tank_ids))
+        found: dict[str, tuple[list[float], list[float]]] = {}
+        async with self._database.reading() as connection:
+            for tank, height, volume in await connection.execute(wanted.order_by(columns.tank_id, columns.height_mm)):
+                heights, volumes = found.setdefault(tank, ([], []))
+                heights.append(height)
+                volumes.append(volume)
+        return found
 
     async def pages(
         self, table: CanonicalTable, start: datetime | None = None, end: datetime | None = None

@@ -5,6 +5,7 @@ from pumpwatch.settings.loading import load_settings, parse_settings, resolve_se
 from pumpwatch.settings.models import (
     AcquisitionSettings,
     ApiSettings,
+    DetectionSettings,
     DeviceSettings,
     HistorianSettings,
     PluginsSettings,
@@ -21,6 +22,7 @@ __all__ = [
     "AcquisitionSettings",
     "ApiSettings",
     "BadSettings",
+    "DetectionSettings",
     "DeviceSettings",
     "HistorianSettings",
     "LineAddress",

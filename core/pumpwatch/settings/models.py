@@ -166,6 +166,18 @@ class HistorianSettings(_Table):
     settings: dict[str, Any] = Field(default_factory=dict, description="The store's own keys")
 
 
+class DetectionSettings(_Table):
+    """How the past is reviewed; which rules there are stands in `[rules]`."""
+
+    review_s: Annotated[float, Field(ge=0)] = Field(
+        default=3600.0, description="How often the last days are reviewed, seconds; 0: never"
+    )
+    review_days: Annotated[float, Field(gt=0, le=400)] = Field(
+        default=7.0, description="How many days a review looks at: what came in later than that is not found by it"
+    )
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(default=1, description="Processes that review")
+
+
 class PluginsSettings(_Table):
     """Which plugins are not wanted."""
 
@@ -233,6 +245,7 @@ class Settings(_Table):
         default_factory=dict,
         description="One table a rule, named after it: `enabled` (true or false) and the rule's own keys",
     )
+    detection: DetectionSettings = Field(default_factory=DetectionSettings)
     plugins: PluginsSettings = Field(default_factory=PluginsSettings)
     stations: tuple[StationSettings, ...] = Field(default=(), description="The stations, one table `[[stations]]` each")
 

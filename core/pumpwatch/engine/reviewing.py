@@ -1,0 +1,144 @@
+"""Judges the recent past of every station again and again: what only shows over days, and what came in late."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from pumpwatch.canonical import Pasts
+from pumpwatch.engine.judging import Judgement, judges
+from pumpwatch.errors import PumpwatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from datetime import datetime
+
+    from pumpwatch.clock import Clock
+    from pumpwatch.engine.judging import RuleBook
+    from pumpwatch.historian import Historian
+    from pumpwatch.ledger import Ledger
+    from pumpwatch.model import Finding
+    from pumpwatch.settings import DetectionSettings
+
+log = logging.getLogger(__name__)
+
+FIRST_REVIEW_S = 300.0
+"""After the start; until then devices are connected and last values read."""
+SETTLE_S = 60.0
+"""After an import of one table: others will follow."""
+
+
+class Reviewing:
+    """Puts every rule to the past of the last days, at intervals and after an import; findings seen before are left.
+
+    Record rules are among them: they find in the store what a restart or an import kept from them.
+    """
+
+    def __init__(
+        self,
+        book: RuleBook,
+        settings: DetectionSettings,
+        ledger: Ledger,
+        historian: Historian,
+        clock: Clock,
+        hand_on: Callable[[Iterable[Finding]], Awaitable[object]],
+        unknown: Callable[[Iterable[Finding]], Awaitable[Sequence[Finding]]],
+    ) -> None:
+        self.off: dict[str, dict[str, str]] = {}
+        """By rule, then station: which data are missing there; as of the last review."""
+        self.reviewed: datetime | None = None
+        """When the last review ended."""
+        self.trouble: str | None = None
+        """Why the last review could not be done."""
+        self._book = book
+        self._settings = settings
+        self._ledger = ledger
+        self._historian = historian
+        self._clock = clock
+        self._hand_on = hand_on
+        self._unknown = unknown
+        self._wanted = asyncio.Event()
+        self._turn = asyncio.Lock()
+
+    def wake(self) -> None:
+        """Ask for a review as soon as may be: the ledger or the past has changed."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Review until cancelled; not at all when the settings say so."""
+        if not self._settings.review_s:
+            return
+        pause = min(FIRST_REVIEW_S, self._settings.review_s)
+        while True:
+            await self._pause(pause)
+            now = self._clock.now()
+            try:
+                since = now - timedelta(days=self._settings.review_days)
+                judgement = await self.judge(since, now, workers=self._settings.workers)
+                self.off, self.reviewed, self.trouble = judgement.off, self._clock.now(), None
+                await self._hand_on(await self._unknown(judgement.findings))
+            except PumpwatchError as error:
+                self.trouble = str(error)
+                log.warning("the past could not be reviewed: %s", error)
+            pause = self._settings.review_s
+
+    async def judge(
+        self,
+        since: datetime | None,
+        until: datetime | None,
+        *,
+        workers: int = 1,
+        names: Collection[str] = (),
+        stations: Collection[str] = (),
+        progress: Callable[[int, int], object] = lambda _done, _of: None,
+    ) -> Judgement:
+        """Every finding of since < detected_at <= until, raising nothing; None is from the first or to the last record.
+
+        ``names`` and ``stations`` choose rules and stations. Raises ``NotReachable``, and ``Refused`` while another
+        judgement is under way.
+        """
+        async with self._turn:
+            return await judge_folder(
+                self._book.choose(names), self._ledger, self._historian, since, until,
+                workers=workers, stations=stations, progress=progress,
+            )  # fmt: skip
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, or until somebody asks; the clock is the server's, so a test can turn it."""
+        asked = asyncio.create_task(self._wanted.wait())
+        over = asyncio.create_task(self._clock.sleep(seconds))
+        try:
+            await asyncio.wait((asked, over), return_when=asyncio.FIRST_COMPLETED)
+            if asked.done():
+                await self._clock.sleep(SETTLE_S)
+        finally:
+            asked.cancel()
+            over.cancel()
+            await asyncio.gather(asked, over, return_exceptions=True)
+            self._wanted.clear()
+
+
+async def judge_folder(
+    book: RuleBook,
+    ledger: Ledger,
+    historian: Historian,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    workers: int = 2,
+    stations: Collection[str] = (),
+    progress: Callable[[int, int], object] = lambda _done, _of: None,
+) -> Judgement:
+    """Judge what ledger and historian hold; None is from the first or to the last record."""
+    pasts = await Pasts.load(ledger, historian)
+    span = await pasts.span()
+    if span is None or not pasts.station_ids:
+        return Judgement()
+    since = span[0] - timedelta(microseconds=1) if since is None else since
+    until = span[1] if until is None else until
+    chosen = [station for station in pasts.station_ids if not stations or station in stations]
+    with judges(book, min(workers, max(len(chosen), 1))) as bench:
+        progress(0, len(chosen))
+        return await bench.judge(chosen, pasts.station, since, until, lambda done: progress(done, len(chosen)))
