@@ -90,7 +90,7 @@ def no_thread_is_left() -> Iterator[None]:
     yield
     left = [t for t in threading.enumerate() if t not in before]
     for thread in left:
-        thread.join(timeout=2.0)
+        thread.join(timeout=30.0)
     assert not [t for t in left if t.is_alive()]
 
 

@@ -110,7 +110,7 @@ async def running(folder: Path, store: Store, clock: Clock | None = None, **sett
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not true():  # noqa: ASYNC110 - the historian has no event for what tests want to know
             await asyncio.sleep(0.002)
 
