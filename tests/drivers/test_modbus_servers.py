@@ -123,7 +123,7 @@ def check_generic(samples: dict, records: list) -> None:
 
 
 async def read_all(driver: ModbusDriver, now: datetime) -> tuple[dict, list]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         await driver.connect()
         reading = await driver.read(driver.tags(), now)
     return {sample.tag: sample for sample in reading.samples}, list(reading.records)

@@ -485,7 +485,7 @@ async def test_over_a_real_socket_in_dribbles(console) -> None:
     line = WireLine(LineAddress.parse(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
     gauge = Tls350Driver(Tls350Settings(), SITE, line)
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             samples, records = await read(gauge)
     finally:
         line.close()

@@ -205,7 +205,7 @@ def converse() -> Callable[[int, bytes, int], object]:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
             writer.write(request)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(30):
                 return await (reader.read() if size < 0 else reader.readexactly(size))
         finally:
             writer.close()

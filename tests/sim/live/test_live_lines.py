@@ -65,7 +65,7 @@ def tcp(line: BusLine) -> int:
 
 
 async def some(reader: asyncio.StreamReader) -> bytes:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         return await reader.read(4096)
 
 
@@ -85,7 +85,7 @@ async def silent(port: int, request: bytes) -> bool:
 
 async def from_serial(port: serial.Serial, size: int = 1) -> bytes:
     got = b""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(30):
         while len(got) < size:
             await asyncio.sleep(0)
             got += port.read(4096)
@@ -240,7 +240,7 @@ async def test_whoever_listens_hears_master_and_devices(serve: Serve, protocol: 
         else:
             reader, writer = await asyncio.open_connection("127.0.0.1", line.wire.number)
             heard = b""
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(30):
                 while len(heard) < 30:
                     heard += await reader.read(4096)
             writer.write(ASK["dart"])
@@ -289,9 +289,11 @@ async def test_a_wrong_checksum_on_the_wire(serve: Serve, wire: str) -> None:
 
 async def test_a_delayed_reply_comes_late(serve: Serve) -> None:
     async with serve() as sim:
-        sim.faults.add(Fault("S01", "modbus", FaultKind.DELAY, 0, None, delay_s=0.5, source="S01"))
+        sim.faults.add(Fault("S01", "modbus", FaultKind.DELAY, 0, None, delay_s=2.0, source="S01"))
         late, late_writer = await asyncio.open_connection("127.0.0.1", tcp(line_of(sim, "modbus")))
         prompt, prompt_writer = await asyncio.open_connection("127.0.0.1", tcp(line_of(sim, "tls350")))
+        prompt_writer.write(ASK["tls350"])
+        assert await some(prompt)
         late_writer.write(ASK["modbus"])
         waiting = asyncio.create_task(some(late))
         for _ in range(3):

@@ -29,7 +29,7 @@ def served(folder: Path, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         try:
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while not (folder / "sim.json").exists():
                 assert process.poll() is None, process.stderr.read() if process.stderr else b""
                 assert time.monotonic() < deadline
@@ -87,7 +87,7 @@ def test_the_whole_county_its_files_and_its_end_when_stdin_closes(tmp_path: Path
         assert offers[0]["address"] == f"tcp://127.0.0.1:{stations[0]['modbus_port']}"
         assert offers[0]["devices"] == {d["dispenser_id"]: d["unit"] for d in stations[0]["dispensers"]}
         onset = datetime.fromisoformat(truth["items"][0]["onset"])
-        assert abs((onset - began).total_seconds()) < 20
+        assert abs((onset - began).total_seconds()) < 60
 
         first = rows(tmp_path, "dispensers")[0]
         with socket.create_connection(("127.0.0.1", stations[0]["modbus_port"]), 5) as line:
@@ -240,7 +240,7 @@ def test_only_the_folder_s_errors_ask_about_the_folder(
 
 def test_stdin_that_can_never_close_is_refused(tmp_path: Path) -> None:
     command = [*SIM, "serve", "--out", str(tmp_path), "--stations", "1", "--until-stdin-closes"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=20, check=False)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
     assert done.returncode == 1
     assert b"give it a pipe" in done.stderr
     assert b"Traceback" not in done.stderr

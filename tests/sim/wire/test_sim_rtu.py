@@ -122,7 +122,7 @@ async def test_pymodbus_reads_over_a_pty(line: tuple[int, str]) -> None:
     loop.add_reader(end, lambda: os.write(end, made.receive(os.read(end, 256))))
 
     def talk() -> None:
-        client = ModbusSerialClient(path, baudrate=9600, parity="N", timeout=2, retries=0)
+        client = ModbusSerialClient(path, baudrate=9600, parity="N", timeout=30, retries=0)
         assert client.connect()
         try:
             for unit in (1, 2):
