@@ -31,15 +31,15 @@ class Process:
         self.url = self.process.stdout.readline().split()[-1].rstrip("/")
 
     def end(self) -> int:
-        """Close its standard input (which ends the dashboards) and ask the rest to stop."""
+        """Close its standard input, which ends the dashboards; the stand-in has been told to stop before."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
         try:
-            code = self.process.wait(2)
+            code = self.process.wait(30)
         except subprocess.TimeoutExpired:
-            self.process.terminate()
-            code = self.process.wait(10)
+            self.process.kill()
+            code = self.process.wait()
         self.process.stdout.close()
         return code
 

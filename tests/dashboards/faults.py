@@ -22,6 +22,7 @@ FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
+FRAMED = "() => /[0-9]/.test(document.getElementById('k-on')?.textContent ?? '')"
 STILL = ".pw-blink { animation: none !important }"
 _FAULTS = (Path(__file__).parent / "faults.js").read_text("utf-8")
 
@@ -46,9 +47,10 @@ class Shot:
     """Console errors and warnings, uncaught exceptions, failed answers, requests to another origin."""
 
     def go(self, url: str, ready: str = "#main", settle_s: float = 0.2) -> None:
-        """Open ``url`` and wait until ``ready`` is there and the fonts are."""
+        """Open ``url`` and wait until ``ready`` is there, the first frame is painted and the fonts are there."""
         self.page.goto(url, wait_until="commit")
-        self.page.wait_for_selector(ready, timeout=20_000)
+        self.page.wait_for_selector(ready, timeout=60_000)
+        self.page.wait_for_function(FRAMED, timeout=60_000)
         self.page.evaluate("document.fonts.ready.then(() => null)")
         self.page.wait_for_timeout(1000 * settle_s)
 

@@ -71,7 +71,7 @@ def address(base: str, page: str, lang: str = "zh", theme: str = "light") -> str
 def _charts(page: Any) -> int:
     """Charts drawn; they come when the series have."""
     drawn = 0
-    for _ in range(60):
+    for _ in range(600):
         drawn = page.evaluate(CHARTS)
         if drawn >= 2:
             break
@@ -120,6 +120,8 @@ def test_any_number_of_stations(
 
     def look(browser: Any) -> tuple[list[str], dict[str, Any]]:
         with faults.shoot(browser, address(dashboards, "wall"), ready=".tile .nz:not(.off)") as shot:
+            there = "wanted => document.querySelectorAll('#tiles > *').length === wanted"
+            shot.page.wait_for_function(there, arg=stations, timeout=60_000)
             shot.picture(screens / f"wall-{stations}-stations.png")
             facts = shot.page.evaluate(TILES)
             return shot.wrong(), facts
@@ -177,13 +179,13 @@ def test_lost_feed_is_said_and_nothing_is_cleared(
             page, facts = shot.page, {}
             facts["before"] = page.evaluate(sold), page.locator("#lost").is_visible(), page.evaluate(tag)
             county("hold")
-            page.wait_for_selector("#lost", state="visible", timeout=8000)
+            page.wait_for_selector("#lost", state="visible", timeout=60_000)
             page.wait_for_timeout(300)
             facts["lost"] = page.evaluate(sold), page.locator("#lost").inner_text(), page.evaluate(tag)
             shot.picture(screens / "wall-lost.png")
             facts["faults"] = shot.wrong()
             county("go")
-            page.wait_for_selector("#lost", state="hidden", timeout=4000)
+            page.wait_for_selector("#lost", state="hidden", timeout=60_000)
             facts["after"] = page.evaluate(tag)
             return facts
 
@@ -220,6 +222,8 @@ def test_texts_of_the_api_are_never_markup(
         seen = []
         for path in ("?", "station?id=S01&", "alarms?alarm=A-001042&"):
             with faults.shoot(browser, f"{dashboards}/{path}lang=zh&theme=light", ready="#main", settle_s=0.3) as shot:
+                there = "document.body.innerText.includes('<img src=x')"
+                shot.page.wait_for_function(there, timeout=60_000)  # as text; the feed brings the scene
                 text = shot.page.evaluate("document.body.innerText")
                 seen.append((shot.page.title(), shot.page.locator("img").count(), "<img src=x" in text))
                 assert shot.errors == []
