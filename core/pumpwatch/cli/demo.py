@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import httpx
 import typer
 
+from pumpwatch.canonical import hold
 from pumpwatch.cli.keeping import import_ledger
 from pumpwatch.cli.output import DEFAULT_DATA, Data, stdout
 from pumpwatch.cli.serving import DEFAULT_CONFIG, RUNNING
-from pumpwatch.errors import BadConfig, NotReachable
+from pumpwatch.errors import BadConfig, NotReachable, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,16 +154,24 @@ def _prepare(data: Path) -> None:
     if data.exists() and any(data.iterdir()):
         if not (data / MARKER).is_file():
             raise BadConfig(f"{data} holds data that no demo made; choose another folder with --data DIR")
-        if (data / RUNNING).is_file() and _alive(data):
-            raise BadConfig(f"a demo runs on {data} already; stop it, or choose another folder with --data DIR")
-        for name in OURS:
-            path = data / name
-            if path.is_dir():
-                shutil.rmtree(path)
-            else:
-                path.unlink(missing_ok=True)
+        try:
+            with hold(data):  # a server too busy to answer holds it all the same
+                _empty(data)
+        except Refused as error:
+            raise BadConfig(
+                f"a demo runs on {data} already; stop it, or choose another folder with --data DIR"
+            ) from error
     data.mkdir(parents=True, exist_ok=True)
     (data / MARKER).write_text('{"made_by": "pumpwatch demo"}\n', encoding="utf-8")
+
+
+def _empty(data: Path) -> None:
+    for name in OURS:
+        path = data / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _alive(data: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -140,6 +141,20 @@ def test_nothing_is_imported_while_somebody_holds_the_folder(tmp_path: Path, lef
             assert "is held by a running pumpwatch; stop it first" in " ".join(told.stderr.split())
     assert {path.name for path in (tmp_path / "var").iterdir()} - {"server.json"} == {"lock"}
     assert not (tmp_path / "out").exists()
+
+
+def test_a_demo_does_not_take_the_folder_of_a_server_that_is_too_busy_to_answer(tmp_path: Path) -> None:
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen()
+        running = {"pid": 1, "api": f"http://127.0.0.1:{deaf.getsockname()[1]}"}
+        for name, text in {"demo.json": "{}", "server.json": json.dumps(running), "ledger.sqlite": "precious"}.items():
+            (tmp_path / name).write_text(text, encoding="utf-8")
+        with hold(tmp_path):
+            told = pumpwatch("demo", "--data", str(tmp_path), "--no-browser", "--port", "1")
+    assert told.returncode == 1
+    assert "choose another folder" in " ".join(told.stderr.split())
+    assert (tmp_path / "ledger.sqlite").read_text() == "precious"
 
 
 def test_help_lists_every_command() -> None:
