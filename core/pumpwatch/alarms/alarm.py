@@ -134,6 +134,19 @@ def returned(alarm: Alarm, at: datetime) -> Alarm:
     return _logged(after, LogEntry(at, Act.RETURN, "", ""))
 
 
+def joined(alarm: Alarm, finding: Finding, at: datetime) -> Alarm:
+    """Another rule's finding that follows from this alarm's cause: told in the log, not counted."""
+    departments = tuple(dict.fromkeys([*alarm.departments, *finding.departments]))
+    note = f"explains {finding.rule} {finding.subject.key}: {finding.explanation.title.en}"
+    return _logged(replace(alarm, departments=departments), LogEntry(at, Act.REPEAT, "", note))
+
+
+def explained_by(alarm: Alarm, cause: Alarm, at: datetime) -> Alarm:
+    """What was wrong follows from another alarm's cause: this one returns."""
+    after = returned(alarm, at)
+    return replace(after, log=(*after.log[:-1], replace(after.log[-1], note=f"follows from {cause.id}")))
+
+
 def withdrawn(alarm: Alarm, at: datetime, finding_id: str) -> Alarm:
     """One of its findings no longer holds; an alarm that has no other is right again."""
     note = f"finding {finding_id} withdrawn: a record that arrived late explains it"

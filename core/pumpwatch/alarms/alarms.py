@@ -16,6 +16,8 @@ from pumpwatch.alarms.alarm import (
     LogEntry,
     acknowledged,
     cleared,
+    explained_by,
+    joined,
     list_order,
     raised,
     repeated,
@@ -225,6 +227,31 @@ class Alarms:
             await storage.update_alarms(turn.connection, [(before, after)])
             turn.changed.append(after)
             return after
+
+    async def attach(self, finding: Finding, cause_id: str) -> Alarm | None:
+        """A finding follows from another, whose alarm it goes to; one cause is one alarm.
+
+        If it had raised an alarm of its own before its cause was known, and nothing else did, that one returns. A cause
+        without an open alarm explains nothing: then the finding raises its own. Returns the cause's alarm.
+        """
+        async with self._turn() as turn:
+            _, number = await storage.alarm_of_finding(turn.connection, cause_id)
+            seen, own = await storage.alarm_of_finding(turn.connection, finding.id)
+            cause = (await storage.alarms_numbered(turn.connection, [number]))[0] if number is not None else None
+            explained = cause is not None and cause.state.is_open
+            if cause is not None and explained and not seen:
+                after = joined(cause, finding, turn.at)
+                await storage.update_alarms(turn.connection, [(cause, after)])
+                await storage.insert_finding(turn.connection, finding, cause.number, turn.at)
+                turn.changed.append(after)
+                return after
+            if cause is not None and explained and own not in {None, number}:
+                (before,) = await storage.alarms_numbered(turn.connection, [own] if own is not None else [])
+                if before.count == 1 and before.state.is_open and before.state is not State.RETURNED:
+                    after = explained_by(before, cause, turn.at)
+                    await storage.update_alarms(turn.connection, [(before, after)])
+                    turn.changed.append(after)
+        return cause if explained else await self.raise_(finding)
 
     async def unknown(self, findings: Iterable[Finding]) -> list[Finding]:
         """Those that have never been told, in their order."""

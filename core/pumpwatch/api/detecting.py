@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from pumpwatch.alarms import finding_to_json
 from pumpwatch.api.exchange import When
+from pumpwatch.engine import judgement_to_json
 
 if TYPE_CHECKING:
     from pumpwatch.engine import Engine
@@ -26,8 +26,9 @@ def detecting_router(engine: Engine) -> APIRouter:
         rule: Names = [],  # noqa: B006 - FastAPI copies it
         station: Names = [],  # noqa: B006
         workers: Annotated[int, Query(ge=1, le=8)] = 1,
+        each: bool = False,
     ) -> dict[str, Any]:
         judgement = await engine.reviewing.judge(start, end, workers=workers, names=rule, stations=station)
-        return {"findings": [finding_to_json(f) for f in judgement.findings], "off": judgement.off}
+        return judgement_to_json(judgement, each=each)
 
     return router

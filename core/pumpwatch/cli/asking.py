@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -42,6 +43,8 @@ def status(data: Data = DEFAULT_DATA, port: Port = None, as_json: AsJson = False
     )
     for damage in now["damage"]:
         stderr.print(f"damaged: {damage}", style="red", markup=False)
+    for line in rules_off(now["rules"].get("off_at", {})):
+        stderr.print(line, style="yellow", markup=False, highlight=False)
     for name, why in now["rules"]["failing"].items():
         stderr.print(f"rule {name} fails: {why}", style="red", markup=False)
     rows = [
@@ -94,6 +97,16 @@ def server_url(data: Path, port: int | None, process: int | None = None) -> str:
     if process not in (None, owner):
         raise NotReachable(f"{data / RUNNING} is of a server that was killed; another may have its port now")
     return url
+
+
+def rules_off(off: Mapping[str, Mapping[str, str]]) -> Iterator[str]:
+    """Where rules cannot judge, and what they miss there: one sentence for each rule and reason."""
+    for rule, stations in off.items():
+        by_reason: dict[str, list[str]] = {}
+        for station, missing in stations.items():
+            by_reason.setdefault(missing, []).append(station)
+        for missing, those in by_reason.items():
+            yield f"{rule} is off at {', '.join(those)}: no {missing}"
 
 
 def ask(url: str, path: str, **parameters: str) -> Any:  # noqa: ANN401 - JSON

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from pumpwatch.alarms import finding_to_json
 from pumpwatch.canonical import Span
+from pumpwatch.cli.asking import rules_off
 from pumpwatch.cli.keeping import bar, held, kept, moment, settings_or_none
 from pumpwatch.cli.output import DEFAULT_DATA, Config, Data, PluginsDir, stderr, stdout
 from pumpwatch.cli.sending import fetch_findings
-from pumpwatch.engine import RuleBook, judge_folder
+from pumpwatch.engine import RuleBook, judge_folder, judgement_to_json
 from pumpwatch.errors import BadConfig
 from pumpwatch.ledger import Ledger
 
@@ -39,6 +39,9 @@ def detect(
     station: Annotated[
         list[str] | None, typer.Option("--station", help="A station; may be given several times. Default: all.")
     ] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="Every finding; without it one for each cause, with how many there are.")
+    ] = False,
     workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that judge.")] = 2,
     data: Data = DEFAULT_DATA,
     config: Config = None,
@@ -47,13 +50,15 @@ def detect(
 ) -> None:
     """Judge any period of history: the same findings as live, whatever order the records arrived in."""
     span = Span(moment(start, "--from"), moment(end, "--to"))
-    told = asyncio.run(_detect(span, rule or [], station or [], workers, data, config, plugins_dir, quiet=as_json))
+    told = asyncio.run(
+        _detect(span, rule or [], station or [], workers, data, config, plugins_dir, each=each, quiet=as_json)
+    )
     if as_json:
         for finding in told["findings"]:
             typer.echo(json.dumps(finding, ensure_ascii=False))
         return
     stdout.print(_table(told["findings"]) if told["findings"] else "Nothing was found.")
-    for line in _off(told["off"]):
+    for line in rules_off(told["off"]):
         stderr.print(line, style="yellow", markup=False, highlight=False)
 
 
@@ -66,6 +71,7 @@ async def _detect(
     config: Path | None,
     plugins_dir: Path | None,
     *,
+    each: bool,
     quiet: bool,
 ) -> dict[str, Any]:
     if not data.is_dir():  # noqa: ASYNC240 - before anything runs
@@ -73,7 +79,7 @@ async def _detect(
     with bar(quiet=quiet) as progress, held(data) as server:
         task = progress.add_task("judging", total=None)
         if server is not None:
-            return await fetch_findings(server, span=span, rules=rules, stations=stations, workers=workers)
+            return await fetch_findings(server, span=span, rules=rules, stations=stations, workers=workers, each=each)
         book = RuleBook(settings_or_none(data, config), plugins_dir).choose(rules)
         async with kept(data, config, plugins_dir) as (database, historian):
             judgement = await judge_folder(
@@ -86,12 +92,12 @@ async def _detect(
                 stations=stations,
                 progress=lambda done, of: progress.update(task, completed=done, total=of),
             )
-        return {"findings": [finding_to_json(f) for f in judgement.findings], "off": judgement.off}
+        return judgement_to_json(judgement, each=each)
 
 
 def _table(findings: Iterable[Mapping[str, Any]]) -> Table:
     table = Table(title="Findings", title_justify="left", header_style="bold")
-    for column in ("detected at", "severity", "subject", "what", "rule", "since", "estimate"):
+    for column in ("detected at", "severity", "subject", "what", "rule", "since", "estimate", "times"):
         table.add_column(column, overflow="fold")
     for finding in findings:
         subject, estimate = finding["subject"], finding["estimate"]
@@ -103,15 +109,6 @@ def _table(findings: Iterable[Mapping[str, Any]]) -> Table:
             finding["rule"],
             finding["onset"][:19],
             f"{estimate['value']:g} {estimate['unit']}" if estimate else "",
+            str(finding.get("count", 1)),
         )
     return table
-
-
-def _off(off: Mapping[str, Mapping[str, str]]) -> Iterable[str]:
-    """Where rules could not judge, and what they miss there."""
-    for rule, stations in off.items():
-        by_reason: dict[str, list[str]] = {}
-        for station, missing in stations.items():
-            by_reason.setdefault(missing, []).append(station)
-        for missing, those in by_reason.items():
-            yield f"{rule} is off at {', '.join(those)}: no {missing}"

@@ -122,10 +122,15 @@ async def fetch_folder(
 
 
 async def fetch_findings(
-    url: str, *, span: Span, rules: Collection[str], stations: Collection[str], workers: int
+    url: str, *, span: Span, rules: Collection[str], stations: Collection[str], workers: int, each: bool
 ) -> dict[str, Any]:
     """What the server at ``url`` finds in a period: ``findings`` and where rules are ``off``."""
-    asked: dict[str, str | int | list[str]] = {"workers": workers, "rule": list(rules), "station": list(stations)}
+    asked: dict[str, str | int | list[str]] = {
+        "workers": workers,
+        "each": str(each).lower(),
+        "rule": list(rules),
+        "station": list(stations),
+    }
     asked |= {name: at.isoformat() for name, at in (("from", span.start), ("to", span.end)) if at is not None}
     async with _server(url) as server:
         answer = await server.get("/detect", params=asked)

@@ -14,6 +14,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from pumpwatch.contracts import Comparison, Detector, RecordRule, Review, Rule
+from pumpwatch.detection.affairs import Affairs
 from pumpwatch.errors import NotReachable, PumpwatchError
 from pumpwatch.model import DeviceEvent, DeviceIdentity, Transaction
 
@@ -36,8 +37,9 @@ BATCHES_WAITING = 2_000
 class Detection:
     """Turns records and the passing of time into findings, and hands them to whoever raises alarms.
 
-    ``on_finding`` is awaited for each finding; ``on_withdrawn`` with the id of one that a late record has shown to be
-    none; ``on_standing`` after each look of a standing detector, with the keys of the subjects that are still wrong.
+    ``on_finding`` is awaited for each finding, or ``on_consequence`` with its cause's id where another finding explains
+    it; ``on_withdrawn`` with the id of one that a late record has shown to be none; ``on_standing`` after each look of
+    a standing detector, with the keys of the subjects that are still wrong.
     Reviews and comparisons are put by whoever can read the past; see ``engine.reviewing``.
     """
 
@@ -49,6 +51,7 @@ class Detection:
         on_finding: Callable[[Finding], Awaitable[object]],
         on_standing: Callable[[str, Collection[str]], Awaitable[object]],
         on_withdrawn: Callable[[str], Awaitable[object]],
+        on_consequence: Callable[[Finding, str], Awaitable[object]],
     ) -> None:
         self.history = history
         self.failing: dict[str, str] = {}
@@ -65,6 +68,8 @@ class Detection:
         self._on_finding = on_finding
         self._on_standing = on_standing
         self._on_withdrawn = on_withdrawn
+        self._on_consequence = on_consequence
+        self._affairs = Affairs(rules)
         self._waiting: asyncio.Queue[Batch] = asyncio.Queue(BATCHES_WAITING)
         self._claims: OrderedDict[tuple[str, tuple[object, ...]], frozenset[str]] = OrderedDict()
         """Ids of what a rule has claimed of a record."""
@@ -134,17 +139,19 @@ class Detection:
             batch = await self._waiting.get()
             await self.judge(batch.records)
 
+    async def judge_patiently_until(self, moment: float) -> None:
+        """Judge what was due to be judged up to this moment of the clock's seconds."""
+        while self._patient and self._patient[0][0] <= moment:
+            _, _, rule, record = heapq.heappop(self._patient)
+            await self._check(rule, record)
+
     async def _judge_patiently(self) -> None:
         while True:
             if not self._patient:
                 self._more_patience.clear()
                 await self._more_patience.wait()
-            due, _, rule, record = self._patient[0]
-            if due > self._clock.monotonic():
-                await self._clock.sleep(due - self._clock.monotonic())
-                continue
-            heapq.heappop(self._patient)
-            await self._check(rule, record)
+            await self._clock.sleep(self._patient[0][0] - self._clock.monotonic())
+            await self.judge_patiently_until(self._clock.monotonic())
 
     async def _judge_soon(self, rule: RecordRule, record: Record) -> None:
         if not rule.patience or (rule.rule, record_key(record)) in self._claims:
@@ -183,7 +190,15 @@ class Detection:
         return findings
 
     async def _insist(self, finding: Finding) -> None:
-        await self._until_kept(partial(self._on_finding, finding), f"finding {finding.id}", finding.rule)
+        cause, consequences = self._affairs.take(finding)
+        if cause is None:
+            await self._until_kept(partial(self._on_finding, finding), f"finding {finding.id}", finding.rule)
+            pairs = [(each, finding) for each in consequences]
+        else:
+            pairs = [(finding, cause)]
+        for each, its_cause in pairs:
+            keep = partial(self._on_consequence, each, its_cause.id)
+            await self._until_kept(keep, f"finding {each.id}", each.rule)
 
     async def _until_kept(self, keep: Callable[[], Awaitable[object]], what: str, rule: str) -> None:
         """Hand something on; while the disk fails, wait and try again: a finding is never dropped for that."""

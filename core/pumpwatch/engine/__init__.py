@@ -3,7 +3,7 @@
 from pumpwatch.engine.engine import Engine, SalesToday
 from pumpwatch.engine.exchange import Exchange
 from pumpwatch.engine.judging import Judgement, RuleBook, judges
-from pumpwatch.engine.reviewing import Reviewing, judge_folder
+from pumpwatch.engine.reviewing import Reviewing, judge_folder, judgement_to_json
 from pumpwatch.engine.wiring import Wiring, wire
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "SalesToday",
     "Wiring",
     "judge_folder",
+    "judgement_to_json",
     "judges",
     "wire",
 ]

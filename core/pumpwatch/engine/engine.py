@@ -121,7 +121,8 @@ class Engine:
             devices.setdefault(device.site.station_id, []).append(device.site.device_id)
         self.exchange = Exchange(database, historian, data, self.renew_register)
         self.history = LiveHistory(register, devices)
-        self.detection = Detection(wiring.rules, self.history, clock, alarms.raise_, alarms.settle, alarms.withdraw)
+        acts = (alarms.raise_, alarms.settle, alarms.withdraw, alarms.attach)
+        self.detection = Detection(wiring.rules, self.history, clock, *acts)
         book = RuleBook(settings, plugins.folder)
         self.reviewing = Reviewing(
             book, settings.detection, self.ledger, historian, clock, self.detection.hand_on, alarms.unknown

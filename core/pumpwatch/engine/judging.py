@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pumpwatch.contracts import Comparison, Review, Rule
-from pumpwatch.detection import compare_stations, in_order, judge_station
+from pumpwatch.detection import Claim, arbitrate, compare_stations, in_order, judge_station
 from pumpwatch.engine.wiring import rules_for
 from pumpwatch.errors import BadConfig, NotReachable
 from pumpwatch.plugins import Plugins
@@ -65,6 +65,8 @@ class Judgement:
 
     findings: list[Finding] = field(default_factory=list)
     """Each once, in order."""
+    claims: list[Claim] = field(default_factory=list)
+    """The same, one for each cause: what one alarm would be."""
     off: dict[str, dict[str, str]] = field(default_factory=dict)
     """By rule, then station: which data are missing there."""
 
@@ -116,6 +118,7 @@ class Judges:
         told = {station_id: digests[station_id] for station_id in station_ids}
         judgement.findings += await asyncio.to_thread(compare_stations, told, self.rules, since, until)
         judgement.findings = in_order(judgement.findings)
+        judgement.claims = arbitrate(judgement.findings, self.rules)
         judgement.off = {rule: dict(sorted(those.items())) for rule, those in sorted(judgement.off.items())}
         return judgement
 

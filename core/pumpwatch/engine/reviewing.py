@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pumpwatch.alarms import finding_to_json
 from pumpwatch.canonical import Pasts
 from pumpwatch.engine.judging import Judgement, judges
-from pumpwatch.errors import PumpwatchError
+from pumpwatch.errors import BadConfig, PumpwatchError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -96,8 +97,8 @@ class Reviewing:
     ) -> Judgement:
         """Every finding of since < detected_at <= until, raising nothing; None is from the first or to the last record.
 
-        ``names`` and ``stations`` choose rules and stations. Raises ``NotReachable``, and ``Refused`` while another
-        judgement is under way.
+        ``names`` and ``stations`` choose rules and stations; ``BadConfig`` for those that are not there. One question
+        waits for another. Raises ``NotReachable``.
         """
         async with self._turn:
             return await judge_folder(
@@ -120,6 +121,22 @@ class Reviewing:
             self._wanted.clear()
 
 
+def judgement_to_json(judgement: Judgement, *, each: bool) -> dict[str, Any]:
+    """``findings``: one for each cause with how many there are of it and until when, or each; and where rules are off."""
+    if each:
+        findings = [finding_to_json(finding) for finding in judgement.findings]
+    else:
+        findings = [
+            finding_to_json(claim.finding)
+            | {
+                "count": 1 + len(claim.later),
+                "last": max(f.detected_at for f in (claim.root, *claim.later)).isoformat(),
+            }
+            for claim in judgement.claims
+        ]
+    return {"findings": findings, "off": judgement.off}
+
+
 async def judge_folder(
     book: RuleBook,
     ledger: Ledger,
@@ -138,6 +155,8 @@ async def judge_folder(
         return Judgement()
     since = span[0] - timedelta(microseconds=1) if since is None else since
     until = span[1] if until is None else until
+    if strange := sorted(set(stations) - set(pasts.station_ids)):
+        raise BadConfig(f"there is no station {strange[0]!r}; there are {', '.join(pasts.station_ids)[:300]}")
     chosen = [station for station in pasts.station_ids if not stations or station in stations]
     with judges(book, min(workers, max(len(chosen), 1))) as bench:
         progress(0, len(chosen))

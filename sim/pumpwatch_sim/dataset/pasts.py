@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from inspect import signature
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -69,10 +70,15 @@ def _entries(kind: Callable[..., EntryT], table: pa.Table) -> tuple[EntryT, ...]
     named = set(signature(kind).parameters)
     made = []
     for row in table.to_pylist():
-        told = {("at" if name == "time" else name): value for name, value in row.items() if value is not None}
+        told = {("at" if name == "time" else name): _plain(value) for name, value in row.items() if value is not None}
         attributes = {name: str(value) for name, value in told.items() if name not in named}
         made.append(kind(**{n: v for n, v in told.items() if n in named}, attributes=attributes))
     return tuple(made)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a cell of any kind
+    """Times in the one UTC that records have."""
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
 def _in_time(records: Any) -> tuple[Any, ...]:  # noqa: ANN401 - records of any one kind
@@ -82,7 +88,11 @@ def _in_time(records: Any) -> tuple[Any, ...]:  # noqa: ANN401 - records of any 
 def _events(table: pa.Table) -> Iterator[DeviceEvent]:
     for row in table.to_pylist():
         yield DeviceEvent(
-            row["time"], row["station_id"], row["device_id"], EventKind(row["kind"]), json.loads(row["detail"] or "{}")
+            _plain(row["time"]),
+            row["station_id"],
+            row["device_id"],
+            EventKind(row["kind"]),
+            json.loads(row["detail"] or "{}"),
         )
 
 

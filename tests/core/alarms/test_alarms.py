@@ -67,6 +67,46 @@ async def test_a_finding_seen_before_changes_nothing_even_when_its_alarm_is_over
     assert (await alarms.raise_(finding("F3"))).id == "A-000002"
 
 
+async def test_a_withdrawn_finding_takes_its_alarm_back_unless_there_are_others(alarms, database, clock, finding):
+    first = await alarms.raise_(finding("F1"))
+    gone = await alarms.withdraw("F1")
+    assert (gone.id, gone.state) == (first.id, State.RETURNED)
+    assert "F1" in gone.log[-1].note
+    assert await on_disk(database, clock) == (gone,)
+    assert (await alarms.withdraw("F1")).state is State.RETURNED
+    assert (await alarms.raise_(finding("F2"))).state is State.ACTIVE
+    left = await alarms.withdraw("F1")
+    assert (left.state, left.count) == (State.ACTIVE, 1)
+    assert await alarms.withdraw("never told") is None
+
+
+async def test_what_follows_from_an_alarm_goes_to_it(alarms, database, clock, finding):
+    cause = await alarms.raise_(finding("F1", rule="tax_memory"))
+    late = await alarms.attach(finding("F2", rule="sequence"), "F1")
+    assert late.id == cause.id
+    assert late.count == 1
+    assert "sequence" in late.log[-1].note
+    assert await alarms.attach(finding("F2", rule="sequence"), "F1") == late, "told again it is no news"
+    assert await on_disk(database, clock) == (late,) == alarms.current()
+    assert await alarms.unknown([finding("F2"), finding("F9")]) == [finding("F9")]
+
+
+async def test_an_alarm_that_came_before_its_cause_returns(alarms, finding):
+    early = await alarms.raise_(finding("F2", rule="sequence"))
+    cause = await alarms.raise_(finding("F1", rule="tax_memory"))
+    assert (await alarms.attach(finding("F2", rule="sequence"), "F1")).id == cause.id
+    after = await alarms.alarm(early.id)
+    assert after.state is State.RETURNED
+    assert cause.id in after.log[-1].note
+
+
+async def test_a_cause_without_an_open_alarm_explains_nothing(alarms, finding):
+    cause = await alarms.raise_(finding("F1", rule="tax_memory"))
+    await alarms.clear(cause.id, ANN, "示例")
+    own = await alarms.attach(finding("F2", rule="sequence"), "F1")
+    assert (own.rule, own.state) == ("sequence", State.ACTIVE)
+
+
 async def test_one_alarm_for_a_rule_and_a_subject(alarms, database, clock, finding):
     await alarms.raise_(finding("F1", severity=Severity.MEDIUM))
     alarm = await alarms.raise_(finding("F2", severity=Severity.HIGH))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress
 
-from pumpwatch.cli.benching import poll, sim, store
+from pumpwatch.cli.benching import detect, poll, sim, store
 from pumpwatch.cli.output import AsJson, show, show_json, stderr
 
 if TYPE_CHECKING:
@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 class Suite(StrEnum):
     """What can be measured."""
 
+    DETECT = "detect"
     POLL = "poll"
     SIM = "sim"
     STORE = "store"
 
 
 SUITES: dict[Suite, Callable[[], tuple[dict[str, float], dict[str, float]]]] = {
+    Suite.DETECT: detect.measure,
     Suite.POLL: poll.measure,
     Suite.SIM: sim.measure,
     Suite.STORE: store.measure,

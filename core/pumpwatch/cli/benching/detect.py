@@ -1,0 +1,109 @@
+"""Suite ``detect``: all record rules a filling, and a county's ninety days from the store with every rule."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Final
+
+from pumpwatch.cli.benching.county import need_proc, rss_mib
+from pumpwatch.clock import SystemClock
+from pumpwatch.contracts import RecordRule, Rule
+from pumpwatch.detection import Detection, LiveHistory, judge_station
+from pumpwatch.errors import NotReachable
+from pumpwatch.ledger import Register
+from pumpwatch.model import Finding
+from pumpwatch.past import StationPast
+from pumpwatch.plugins import Plugins
+
+WATCH_S: Final = 0.05
+"""How often the memory of the judging processes is looked at."""
+ROUNDS: Final = 3
+
+
+def measure() -> tuple[dict[str, float], dict[str, float]]:
+    """The figures of the suite; as a baseline the same replay without screens, every record by every rule."""
+    need_proc()
+    past = _honest_station()
+    rules = [kind(kind.Settings()) for _, kind in sorted(Plugins.discover().rules.items())]
+    record_rules = [rule for rule in rules if isinstance(rule, RecordRule)]
+    figures = {"record_rules_us": min(asyncio.run(_arrivals(past, record_rules)) for _ in range(ROUNDS))}
+    baselines = {"replay_every_record_by_every_rule_x": _times_slower(past, record_rules)}
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        _run("pumpwatch_sim", "generate", "--fleet", "county", "--out", str(folder / "set"), "--workers", "2")
+        _run("pumpwatch", "import", str(folder / "set"), "--data", str(folder / "data"), "--json")
+        command = ("pumpwatch", "detect", "--data", str(folder / "data"), "--json", "--workers", "2")
+        figures["period_seconds"], figures["peak_rss_mib"] = _run(*command)
+    return figures, baselines
+
+
+def _honest_station() -> StationPast:
+    from pumpwatch_sim.dataset.pasts import station_past  # noqa: PLC0415 - the simulator may not be installed
+    from pumpwatch_sim.fleet import Fleet  # noqa: PLC0415
+    from pumpwatch_sim.staging import stage  # noqa: PLC0415
+
+    fleet = Fleet.model_validate({"name": "bench", "start": "2026-03-02T00:00:00+08:00", "days": 30})
+    staging = stage(fleet, fleet.start)  # type: ignore[arg-type]
+    return station_past(staging, staging.county.stations[0].station_id)
+
+
+async def _arrivals(past: StationPast, rules: Sequence[Rule]) -> float:
+    """Microseconds a filling that arrives: remembered, then judged by all record rules."""
+
+    async def heard(finding: Finding) -> None:
+        pass
+
+    async def standing(rule: str, keys: Collection[str]) -> None:
+        pass
+
+    async def withdrawn(finding_id: str) -> None:
+        pass
+
+    async def follows(finding: Finding, cause_id: str) -> None:
+        pass
+
+    register = Register((past.station,), past.dispensers, past.tanks, past.nozzles, past.work_orders)
+    detection = Detection(rules, LiveHistory(register, {}), SystemClock(), heard, standing, withdrawn, follows)
+    sales = sorted((past.sales.record(row) for row in range(len(past.sales))), key=lambda sale: sale.end)
+    gc.collect()
+    began = time.process_time()
+    for sale in sales:
+        await detection.judge((sale,))
+    await detection.judge_patiently_until(time.monotonic() + 86_400)
+    return (time.process_time() - began) / len(sales) * 1e6
+
+
+def _times_slower(past: StationPast, rules: Sequence[RecordRule]) -> float:
+    """How many times as long a replay takes when no rule screens."""
+
+    def took(those: Sequence[Rule]) -> float:
+        began = time.process_time()
+        judge_station(past, those, past.start, past.end)
+        return time.process_time() - began
+
+    screening = took(rules)
+    blind = [
+        type(f"Every{type(rule).__name__}", (type(rule),), {"screen": RecordRule.screen})(rule.settings)
+        for rule in rules
+    ]
+    return took(blind) / screening
+
+
+def _run(module: str, *arguments: str) -> tuple[float, float]:
+    """Seconds and the peak of memory, MiB, of one of our programs and its processes."""
+    command = [sys.executable, "-m", module, *arguments]
+    began, peak = time.monotonic(), 0.0
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603
+    while process.poll() is None:
+        peak = max(peak, rss_mib(process.pid))
+        time.sleep(WATCH_S)
+    if process.returncode:
+        raise NotReachable(f"{' '.join(command)} ended with code {process.returncode}; run it to see why")
+    return time.monotonic() - began, peak

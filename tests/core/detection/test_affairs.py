@@ -1,0 +1,78 @@
+"""What follows from what, while findings come one by one."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from pumpwatch import Explanation, Finding, PluginSettings, RecordRule, Severity, Subject, Text
+from pumpwatch.detection.affairs import KEPT, Affairs
+
+NOON = datetime(2026, 3, 2, 4, tzinfo=UTC)
+
+
+class Replaced(RecordRule):
+    """Explains a gap and a changed identity."""
+
+    rule = "replaced"
+    watches = ()
+    explains = frozenset({"sequence_gap", "identity_change"})
+
+    def check(self, record, history):
+        """Nothing."""
+        return ()
+
+
+def finding(name, rule="sequence", cause="sequence_gap", onset=NOON, severity=Severity.HIGH, **subject):
+    text = Text("示例", "demo")
+    said = Explanation(text, text, text, text, text)
+    where = Subject("S01", **({"dispenser_id": "S01-D1"} | subject))
+    return Finding(name, rule, cause, where, severity, (), onset, onset, said)
+
+
+def root(**more):
+    return finding("root", "replaced", "tax_memory_gap", **more)
+
+
+@pytest.fixture
+def affairs():
+    return Affairs([Replaced(PluginSettings())])
+
+
+def test_a_consequence_after_its_cause(affairs):
+    assert affairs.take(root()) == (None, [])
+    assert affairs.take(finding("a", nozzle_id="S01-N01")) == (root(), [])
+
+
+def test_a_cause_after_its_consequence(affairs):
+    affairs.take(finding("a", onset=NOON - timedelta(hours=3)))
+    assert affairs.take(root()) == (None, [finding("a", onset=NOON - timedelta(hours=3))])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        finding("a", cause="offline_sale"),
+        finding("a", onset=NOON + timedelta(days=1, seconds=1)),
+        finding("a", dispenser_id="S01-D2"),
+        finding("a", rule="replaced"),
+    ],
+)
+def test_what_is_of_another_kind_time_thing_or_the_rule_itself_stands_alone(affairs, other):
+    affairs.take(root())
+    assert affairs.take(other) == (None, [])
+
+
+def test_what_only_informs_explains_no_alarm(affairs):
+    affairs.take(root(severity=Severity.INFO))
+    assert affairs.take(finding("a")) == (None, [])
+    told = finding("b", severity=Severity.INFO, onset=NOON + timedelta(hours=1))
+    assert affairs.take(told)[0] == root(severity=Severity.INFO)
+
+
+def test_a_rule_that_repeats_itself_pushes_nothing_out(affairs):
+    affairs.take(root())
+    for n in range(KEPT + 5):
+        affairs.take(finding(f"a{n}", rule="other", cause="offline_sale"))
+    assert affairs.take(finding("b"))[0] == root()
