@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pumpwatch.alarms import finding_to_json
 from pumpwatch.canonical import Pasts
-from pumpwatch.engine.judging import Judgement, judges
+from pumpwatch.engine.judging import Judgement, judges, lookback
 from pumpwatch.errors import BadConfig, PumpwatchError
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ SETTLE_S = 60.0
 class Reviewing:
     """Puts every rule to the past of the last days, at intervals and after an import; findings seen before are left.
 
-    Record rules are among them: they find in the store what a restart or an import kept from them.
+    Record rules are among them: they find in the store what a restart or an import kept from them. After an import it
+    looks back as far as any rule does: what came may be a month's declaration.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class Reviewing:
             return
         pause = min(FIRST_REVIEW_S, self._settings.review_s)
         while True:
-            await self._pause(pause)
+            asked = await self._pause(pause)
             now = self._clock.now()
             try:
-                since = now - timedelta(days=self._settings.review_days)
+                days = timedelta(days=self._settings.review_days)
+                since = now - (max(days, lookback(self._book.rules())) if asked else days)
                 judgement = await self.judge(since, now, workers=self._settings.workers)
                 self.off, self.reviewed, self.trouble = judgement.off, self._clock.now(), None
                 await self._hand_on(await self._unknown(judgement.findings))
@@ -106,14 +108,15 @@ class Reviewing:
                 workers=workers, stations=stations, progress=progress,
             )  # fmt: skip
 
-    async def _pause(self, seconds: float) -> None:
-        """Wait, or until somebody asks; the clock is the server's, so a test can turn it."""
+    async def _pause(self, seconds: float) -> bool:
+        """Wait, or until somebody asks, which is returned; the clock is the server's, so a test can turn it."""
         asked = asyncio.create_task(self._wanted.wait())
         over = asyncio.create_task(self._clock.sleep(seconds))
         try:
             await asyncio.wait((asked, over), return_when=asyncio.FIRST_COMPLETED)
             if asked.done():
                 await self._clock.sleep(SETTLE_S)
+            return asked.done()
         finally:
             asked.cancel()
             over.cancel()
@@ -122,18 +125,14 @@ class Reviewing:
 
 
 def judgement_to_json(judgement: Judgement, *, each: bool) -> dict[str, Any]:
-    """``findings``: one for each cause with how many there are of it and until when, or each; and where rules are off."""
+    """``findings``, one for each cause with how many and the last, or ``each``; and where rules are ``off``."""
     if each:
-        findings = [finding_to_json(finding) for finding in judgement.findings]
-    else:
-        findings = [
-            finding_to_json(claim.finding)
-            | {
-                "count": 1 + len(claim.later),
-                "last": max(f.detected_at for f in (claim.root, *claim.later)).isoformat(),
-            }
-            for claim in judgement.claims
-        ]
+        return {"findings": [finding_to_json(finding) for finding in judgement.findings], "off": judgement.off}
+    findings = []
+    for claim in judgement.claims:
+        same = (claim.root, *claim.later)
+        more = {"count": len(same), "last": max(finding.detected_at for finding in same).isoformat()}
+        findings.append(finding_to_json(claim.finding) | more)
     return {"findings": findings, "off": judgement.off}
 
 
