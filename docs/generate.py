@@ -1,6 +1,6 @@
 """Writes ``docs/reference/plugins.md`` from the plugins that come with pumpwatch; ``make docs`` runs it.
 
-The scenarios' page is written beside it, see ``scenario_pages``.
+The scenarios' page and a page a rule are written beside it, see ``scenario_pages`` and ``rule_pages``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pumpwatch.contracts import Detector, Driver, RecordRule, Rule, Store
+from pumpwatch.contracts import Comparison, Detector, Driver, RecordRule, Review, Rule, Store
 from pumpwatch.plugins import Plugins
 from pumpwatch.settings import keys_table
 
@@ -53,8 +53,7 @@ def page() -> str:
 
 def _entries(shelf: Mapping[str, type[Driver] | type[Rule] | type[Store]]) -> Iterator[str]:
     for name, kind in sorted(shelf.items()):
-        page = PAGE.parent / "rules" / f"{name}.md"
-        more = f" [How it judges](rules/{page.name})." if issubclass(kind, Rule) and page.is_file() else ""
+        more = f" [How it judges](rules/{name}.md)." if issubclass(kind, Rule) else ""
         yield f"\n### `{name}`\n\n{_what(kind)}{more}\n"
         if kind.Settings.model_fields:
             yield f"\n{keys_table(kind.Settings)}"
@@ -69,12 +68,17 @@ def _what(kind: type[Driver] | type[Rule] | type[Store]) -> str:
     if issubclass(kind, Detector):
         returns = " Its alarms return to normal by themselves." if kind.standing else ""
         return f"{words} Looks every {kind.every.total_seconds():g} s.{returns}"
+    if issubclass(kind, Review | Comparison):
+        whom = "each station" if issubclass(kind, Review) else "all stations together"
+        return f"{words} Reviews {whom} every {kind.every.total_seconds() / 3600:g} h."
     return words
 
 
 if __name__ == "__main__":
+    import rule_pages
     import scenario_pages
 
     PAGE.write_text(page(), encoding="utf-8")
     scenario_pages.write()
-    sys.stdout.write(f"{PAGE}\n{scenario_pages.PAGE}\n")
+    rule_pages.write()
+    sys.stdout.write(f"{PAGE}\n{scenario_pages.PAGE}\n{rule_pages.INDEX}\n{rule_pages.FOLDER}\n")

@@ -12,6 +12,8 @@ import httpx
 from pumpwatch.errors import BadConfig, BadReply, NotReachable
 
 TIMEOUT_S = 5.0
+DRAWING_S = 30.0
+"""A server that draws its first figure has to load what it draws with."""
 IDLE_S = 2.0
 """An idle connection is given up after so long: well before the API, which waits 5 s, hangs up under a request."""
 
@@ -23,12 +25,15 @@ class Reply:
     status: int
     content_type: str
     body: bytes
+    disposition: str = ""
+    """What the body is to be called when it is kept."""
 
 
 class Api:
     """Asks the API.
 
-    Raises ``NotReachable`` when nothing answers within 5 s, ``BadReply`` when the answer is not what was asked for.
+    Raises ``NotReachable`` when nothing answers in time (5 s unless told otherwise), ``BadReply`` when the answer is
+    not what was asked for.
     """
 
     def __init__(self, url: str, token: str | None) -> None:
@@ -52,9 +57,11 @@ class Api:
         scheme = "wss" if self._root.scheme == "https" else "ws"
         return urlunsplit((scheme, self._root.netloc, self._root.path.rstrip("/") + "/api/v1/live", "", ""))
 
-    async def get(self, *path: str, query: Mapping[str, str | int] | None = None) -> Reply:
+    async def get(
+        self, *path: str, query: Mapping[str, str | int] | None = None, timeout_s: float = TIMEOUT_S
+    ) -> Reply:
         """GET the resource named by the parts of ``path``."""
-        return await self._ask("GET", path, query=query)
+        return await self._ask("GET", path, query=query, timeout_s=timeout_s)
 
     async def post(self, *path: str, body: Mapping[str, str]) -> Reply:
         """POST ``body`` as JSON."""
@@ -85,15 +92,18 @@ class Api:
         *,
         query: Mapping[str, str | int] | None = None,
         body: Mapping[str, str] | None = None,
+        timeout_s: float = TIMEOUT_S,
     ) -> Reply:
         where = "/".join(quote(part, safe="") for part in path)
         try:
-            answer = await self._http.request(method, where, params=query, json=body)
+            answer = await self._http.request(method, where, params=query, json=body, timeout=timeout_s)
         except httpx.HTTPError as error:
             raise NotReachable(
                 f"the API at {urlunsplit(self._root)} does not answer ({type(error).__name__})"
             ) from error
-        return Reply(answer.status_code, answer.headers.get("content-type", "application/octet-stream"), answer.content)
+        head = answer.headers
+        kind, name = head.get("content-type", "application/octet-stream"), head.get("content-disposition", "")
+        return Reply(answer.status_code, kind, answer.content, name)
 
     @staticmethod
     def _read(reply: Reply, path: tuple[str, ...]) -> object:

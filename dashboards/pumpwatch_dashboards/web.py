@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -14,7 +14,7 @@ from tornado.web import Finish, RequestHandler, StaticFileHandler
 from tornado.websocket import WebSocketHandler
 
 from pumpwatch.errors import BadReply, NotReachable
-from pumpwatch_dashboards.api import Api, Reply
+from pumpwatch_dashboards.api import DRAWING_S, Api, Reply
 from pumpwatch_dashboards.feed import LiveFeed, Outlet
 from pumpwatch_dashboards.indication import indications
 from pumpwatch_dashboards.policy import Doors, StrangeHost
@@ -30,6 +30,13 @@ _QUERY = {
     "state": re.compile(r"current|all"),
     "format": re.compile(r"csv|json"),
 }
+_FIGURE_QUERY = {
+    "language": re.compile(r"zh|en"),
+    "theme": re.compile(r"light|dark"),
+    "width": re.compile(r"[0-9]{3,4}"),
+    "finding": re.compile(r"[0-9a-f]{1,64}"),
+}
+_PICTURES = {"svg": "image/svg+xml", "png": "image/png"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +105,12 @@ class _Door(RequestHandler):
             self.set_header("Content-Disposition", 'attachment; filename="alarms.csv"')
         self.write(reply.body)
 
-    def query(self) -> dict[str, str | int]:
+    def query(self, known: Mapping[str, re.Pattern[str]] = _QUERY) -> dict[str, str | int]:
         """Return the query keys we know; an unknown or odd one is an error, not a surprise further in."""
         found: dict[str, str | int] = {}
         for name, values in self.request.query_arguments.items():
             value = values[-1].decode("utf-8", "replace")
-            if name not in _QUERY or not _QUERY[name].fullmatch(value):
+            if name not in known or not known[name].fullmatch(value):
                 self.refuse(400, "bad_query", f"{name} is not understood here")
             found[name] = value
         return found
@@ -124,6 +131,32 @@ class Facts(_Door):
             self.pass_on(await self._house.api.get(*(part or next(left) for part in self._path), query=self.query()))
         except NotReachable as error:
             self.refuse(503, "not_reachable", str(error))
+
+
+class Picture(_Door):
+    """GET: a figure of an alarm, as the API draws it.
+
+    ``finding`` says which finding's figure is wanted; it is there so that a browser asks again when that is another.
+    """
+
+    async def get(self, alarm_id: str, number: str, form: str) -> None:
+        """Pass the picture on, or what the API says instead."""
+        query = self.query(_FIGURE_QUERY)
+        query.pop("finding", None)
+        try:
+            reply = await self._house.api.get(
+                "alarms", alarm_id, "figures", f"{number}.{form}", query=query, timeout_s=DRAWING_S
+            )
+        except NotReachable as error:
+            self.refuse(503, "not_reachable", str(error))
+            return
+        if reply.status != 200 or not reply.content_type.startswith(_PICTURES[form]):
+            self.pass_on(reply)
+            return
+        self.set_header("Content-Type", _PICTURES[form])
+        self.set_header("Cache-Control", "private, max-age=30")
+        self.set_header("Content-Disposition", reply.disposition or "inline")
+        self.write(reply.body)
 
 
 class Indications(_Door):
@@ -206,5 +239,6 @@ def routes(house: House) -> list[tuple[str | Matcher, type[RequestHandler], dict
         (rf"/data/stations/{_ID}/indications", Indications, shared),
         (r"/data/alarms", Facts, shared | {"path": ("alarms",)}),
         (rf"/data/alarms/{_ID}/(acknowledge|clear)", Act, shared),
+        (rf"/data/alarms/{_ID}/figures/([0-9]{{1,3}})\.(svg|png)", Picture, shared),
         (r"/assets/(.*)", Asset, {"path": str(ASSETS)}),
     ]

@@ -9,6 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from pumpwatch import (
+    About,
     Department,
     Detector,
     DeviceEvent,
@@ -46,6 +47,30 @@ class LinkLost(Detector):
     Settings: ClassVar[type[PluginSettings]] = LinkSettings
     every: ClassVar[timedelta] = timedelta(seconds=2)
     standing: ClassVar[bool] = True
+    about: ClassVar[About] = About(
+        title=Text("断线", "Link lost"),
+        catches=(),
+        inputs='The latest DeviceEvent of kind `link` of each device, `{"up": bool, "reason": str}`; the configured '
+        "devices of the station; the nozzles registered at the dispensers among them (device `D1` of station "
+        "`S01` is dispenser `S01-D1`).",
+        statistic="Time since the latest link event of a device, if it says down. The devices that are down for longer "
+        "than the grace period make one alarm a station, of cause `collector_outage`. Its onset is the "
+        "earliest of their down events, and its id is made of the station and that onset: it stays while "
+        "further devices drop.",
+        threshold="Down for more than `grace_s` (5 s); exactly 5 s is quiet. Medium when every configured device of the"
+        " station is down, low when some are; it rises as more drop. The alarm returns to normal by itself.",
+        power="Deterministic: every outage longer than the grace period is found within 2 s after it. What counts "
+        "as down is acquisition's to say (a read that failed), so that one lost reply is already a down "
+        "event; the grace period keeps it quiet. It is a live rule: over recorded history `outage_sales` asks"
+        " what was sold in the silence.",
+        pitfalls="A power cut, a network fault and a pulled plug look the same: see the sequence and the totalizers "
+        "when the link is back. A device that is no longer configured is not judged, however its last event "
+        "reads, and a station without configured devices is not judged. When the first device to drop is the "
+        "first to return, onset and id move to the next one; the alarm stays, for it belongs to rule and "
+        "station. Many stations at once are one cause: the network, not the stations.",
+        source="ISA-18.2: few alarms, one for one cause, each with a response, and a delay against chatter. The "
+        "first regional platforms report the share of collectors online as their first figure.",
+    )
     settings: LinkSettings
 
     def look(self, history: History, now: datetime) -> Iterator[Finding]:

@@ -5,6 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pumpwatch.model import Curve, Figure, Text
+
+DRAWN = "S22-N03"
+"""The subject whose alarm has a figure."""
 HOSTILE = "<img src=x onerror=\"document.title='hit'\">'\"&"
 
 # number | minutes ago | severity | state | subject | cause | zh | en | department | by | estimate | times found
@@ -126,6 +130,9 @@ def _alarm(line: str, born: datetime) -> dict[str, Any]:
     finding["evidence"] = [_sale(key, raised, i) for i in range(3)]
     seen = {"registered": "3F0C", "observed": "3F0C"}
     finding["evidence"] += [{"kind": "identity", "reference": key, "data": seen}]
+    finding["figures"] = (
+        [{"title": {"zh": f"{key} 每笔误差", "en": f"{key}: error of each sale"}}] if key == DRAWN else []
+    )
     return shared | {
         "id": f"A-{int(number):06d}",
         "state": state,
@@ -140,6 +147,23 @@ def _alarm(line: str, born: datetime) -> dict[str, Any]:
         "finding": finding,
         "log": log,
     }
+
+
+def figure(raised: datetime) -> Figure:
+    """What the figure of ``DRAWN`` shows: thirty sales, the last ten of them out of tolerance."""
+    at = [raised.timestamp() - 1_800 * (30 - i) for i in range(30)]
+    error = [2.41 + (i % 5 - 2) * 0.04 if i >= 20 else (i % 7 - 3) * 0.05 for i in range(30)]
+    return Figure(
+        Text("3号枪 每笔误差", "Nozzle 3: error of each sale"),
+        Text("当地时间", "local time"),
+        Text("显示量对编码器，%（正：消费者吃亏）", "display against encoder, % (plus: customer short)"),
+        (
+            Curve(Text("允差 ±0.30%", "tolerance ±0.30%"), (at[0], at[-1]), (-0.3, -0.3), "band", (0.3, 0.3)),
+            Curve(Text("允差内", "within tolerance"), tuple(at[:20]), tuple(error[:20]), "points"),
+            Curve(Text("超差", "out of tolerance"), tuple(at[20:]), tuple(error[20:]), "points", (), alarm=True),
+        ),
+        marks=((at[20], Text("起点", "onset")), (at[6], Text("工单：检定", "work order: verification"))),
+    )
 
 
 def _estimate(figures: str) -> dict[str, Any] | None:

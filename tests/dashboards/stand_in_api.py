@@ -16,9 +16,12 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, HTTPException, Request, Response, WebSocket
-from stand_in_alarms import iso
+from stand_in_alarms import figure, iso
 from stand_in_county import County
 from starlette.websockets import WebSocketDisconnect
+
+from pumpwatch.figures import Look, to_png, to_svg
+from pumpwatch.model import Severity
 
 
 class StandIn:
@@ -106,6 +109,19 @@ def create_app(stand_in: StandIn) -> FastAPI:
         text = io.StringIO()
         csv.writer(text).writerows([["id", "rule", "state"], *([a["id"], a["rule"], a["state"]] for a in rows[:limit])])
         return Response("\ufeff" + text.getvalue(), media_type="text/csv; charset=utf-8")
+
+    @app.get("/api/v1/alarms/{alarm_id}/figures/{number}.{form}")
+    def drawn(
+        alarm_id: str, number: int, form: str, language: str = "zh", theme: str = "light", width: int = 760
+    ) -> Response:
+        alarm = next((a for a in stand_in.county.alarms if a["id"] == alarm_id), None)
+        if alarm is None or number >= len(alarm["finding"]["figures"]):
+            raise HTTPException(404, f"no figure {number} of {alarm_id!r}")
+        look = Look(width, theme == "dark", Severity(alarm["severity"]))
+        draw, kind = (to_svg, "image/svg+xml") if form == "svg" else (to_png, "image/png")
+        name = f'inline; filename="{alarm_id}.{form}"'
+        picture = draw(figure(datetime.fromisoformat(alarm["raised_at"])), language, look)  # type: ignore[arg-type]
+        return Response(picture, media_type=kind, headers={"content-disposition": name})
 
     @app.post("/api/v1/alarms/{alarm_id}/{act}")
     async def act(alarm_id: str, act: str, request: Request) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pumpwatch.alarms.alarm import Alarm, LogEntry
 from pumpwatch.alarms.alarms import Alarms, UnknownAlarm
 from pumpwatch.alarms.changes import Changes
 from pumpwatch.alarms.states import Act, State, step
-from pumpwatch.alarms.wire import finding_from_json, finding_to_json, to_json
+from pumpwatch.alarms.wire import figure_to_json, finding_from_json, finding_to_json, to_json
 
 __all__ = [
     "Act",
@@ -14,6 +14,7 @@ __all__ = [
     "LogEntry",
     "State",
     "UnknownAlarm",
+    "figure_to_json",
     "finding_from_json",
     "finding_to_json",
     "step",

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from pumpwatch.alarms.alarm import Alarm
 from pumpwatch.errors import BadReply
-from pumpwatch.model import Department, Estimate, Evidence, Explanation, Finding, Severity, Subject, Text
+from pumpwatch.model import (
+    Curve,
+    Department,
+    Estimate,
+    Evidence,
+    Explanation,
+    Figure,
+    Finding,
+    Severity,
+    Subject,
+    Text,
+)
 
+POINTS: Final = 400
+"""Points that a figure may have, all curves and marks together; see ``thinned``."""
+SHAPES: Final = frozenset({"line", "step", "points", "bars", "band", "limit"})
 _PARTS = ("title", "what", "why", "otherwise", "on_site")
+_LARGEST: Final = 1e15
+"""Coordinates beyond this are no figures of a station; drawing them would overflow."""
 
 
 def to_json(alarm: Alarm) -> dict[str, Any]:
-    """An alarm with its newest finding and its log."""
+    """An alarm with its newest finding and its log; of the finding's figures the titles only, for lists hold many."""
+    finding = finding_to_json(replace(alarm.finding, figures=()))
+    finding["figures"] = [{"title": _caption(figure.title)} for figure in alarm.finding.figures]
     return {
         "id": alarm.id,
         "rule": alarm.rule,
@@ -34,13 +53,13 @@ def to_json(alarm: Alarm) -> dict[str, Any]:
         "cleared_at": _time(alarm.cleared_at),
         "cleared_by": alarm.cleared_by,
         "count": alarm.count,
-        "finding": finding_to_json(alarm.finding),
+        "finding": finding,
         "log": [{"at": _time(e.at), "act": e.act.value, "by": e.by, "note": e.note} for e in alarm.log],
     }
 
 
 def finding_to_json(finding: Finding) -> dict[str, Any]:
-    """A finding, whole. Figures that are not finite become null, for JSON has no word for them.
+    """A finding, whole. Numbers that are not finite become null, for JSON has no word for them.
 
     Raises ``BadReply`` when its times have no zone.
     """
@@ -63,11 +82,15 @@ def finding_to_json(finding: Finding) -> dict[str, Any]:
             }
             for piece in finding.evidence
         ],
+        "figures": [figure_to_json(figure) for figure in finding.figures],
     }
 
 
 def finding_from_json(body: Mapping[str, Any]) -> Finding:
-    """The finding that ``finding_to_json`` wrote. Raises ``BadReply`` when it is none."""
+    """The finding that ``finding_to_json`` wrote; one from before there were figures has none.
+
+    Raises ``BadReply`` when it is none.
+    """
     try:
         estimate = body["estimate"]
         explanation = body["explanation"]
@@ -83,11 +106,130 @@ def finding_from_json(body: Mapping[str, Any]) -> Finding:
             explanation=Explanation(**{part: Text(**explanation[part]) for part in _PARTS}),
             estimate=None if estimate is None else Estimate(**estimate),
             evidence=tuple(Evidence(**piece) for piece in body["evidence"]),
+            figures=tuple(_figure_from_json(figure) for figure in body.get("figures", ())),
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadReply(
             f"this is no finding: {error!r}; a finding has the fields that finding_to_json writes"
         ) from error
+
+
+def thinned(figure: Figure) -> Figure:
+    """The same figure with at most ``POINTS`` points, and always the same ones; it may then be kept and drawn.
+
+    Points that are not finite are left out, and marks beyond half the room, from the end. What room remains is shared
+    between the curves: small ones stay whole, the others get equal shares. A curve keeps its first and last point and,
+    of each equal run between them, the lowest and the highest one, so that no peak is lost. What is wrong in a figure
+    costs the figure, never the finding: a curve of unknown shape becomes a line.
+    """
+    marks = tuple((float(at), text) for at, text in figure.marks if _drawable(at))[: POINTS // 2]
+    curves = [_sound(curve) for curve in figure.curves][: (POINTS - len(marks)) // 2]
+    room = POINTS - len(marks)
+    shares: dict[int, int] = {}
+    for done, i in enumerate(sorted(range(len(curves)), key=lambda i: (len(curves[i].x), i))):
+        shares[i] = min(len(curves[i].x), room // (len(curves) - done))
+        room -= shares[i]
+    return replace(figure, marks=marks, curves=tuple(_taken(curve, shares[i]) for i, curve in enumerate(curves)))
+
+
+def _sound(curve: Curve) -> Curve:
+    band = curve.shape == "band" and len(curve.y_high) > 0
+    columns = (curve.x, curve.y, curve.y_high) if band else (curve.x, curve.y)
+    rows = [tuple(map(float, row)) for row in zip(*columns, strict=False) if all(map(_drawable, row))]
+    x, y, y_high = (tuple(row[i] for row in rows) if i < len(columns) else () for i in range(3))
+    shape = curve.shape if curve.shape in SHAPES and (band or curve.shape != "band") else "line"
+    return replace(curve, x=x, y=y, y_high=y_high, shape=shape)
+
+
+def _drawable(value: object) -> bool:
+    if not isinstance(value, int | float | np.number):
+        return False
+    return bool(np.abs(value) <= _LARGEST)  # and so neither infinite nor NaN
+
+
+def _taken(curve: Curve, share: int) -> Curve:
+    n = len(curve.x)
+    if n <= share:
+        return curve
+    low, high = np.array(curve.y), np.array(curve.y_high or curve.y)
+    runs = np.array_split(np.arange(1, n - 1), (share - 2) // 2) if share >= 4 else []
+    peaks = [int(i) for run in runs for i in (run[np.argmin(low[run])], run[np.argmax(high[run])])]
+    rows = sorted({0, n - 1, *peaks})[:share]
+    x, y, y_high = (tuple(column[i] for i in rows) if column else () for column in (curve.x, curve.y, curve.y_high))
+    return replace(curve, x=x, y=y, y_high=y_high)
+
+
+def figure_to_json(figure: Figure) -> dict[str, Any]:
+    """A figure as data, within its room."""
+    thin = thinned(figure)
+    return {
+        "title": _caption(thin.title),
+        "x": _caption(thin.x),
+        "y": _caption(thin.y),
+        "x_is_time": bool(thin.x_is_time),
+        "curves": [
+            {
+                "name": _caption(curve.name),
+                "shape": curve.shape,
+                "alarm": bool(curve.alarm),
+                "x": list(curve.x),
+                "y": list(curve.y),
+                "y_high": list(curve.y_high),
+            }
+            for curve in thin.curves
+        ],
+        "marks": [{"at": at, "text": _caption(text)} for at, text in thin.marks],
+    }
+
+
+def _figure_from_json(body: Mapping[str, Any]) -> Figure:
+    curves = tuple(
+        Curve(
+            name=_text_from_json(curve["name"]),
+            x=_numbers(curve["x"]),
+            y=_numbers(curve["y"]),
+            shape=_said(curve["shape"]),
+            y_high=_numbers(curve["y_high"]),
+            alarm=_flag(curve["alarm"]),
+        )
+        for curve in body["curves"]
+    )
+    for curve in curves:
+        if curve.shape not in SHAPES:
+            raise ValueError(f"{curve.shape!r} is no shape of a curve")
+        if len(curve.y) != len(curve.x) or len(curve.y_high) != (len(curve.x) if curve.shape == "band" else 0):
+            raise ValueError("the columns of a curve are of different lengths")
+    marks = tuple((_numbers([mark["at"]])[0], _text_from_json(mark["text"])) for mark in body["marks"])
+    if sum(len(curve.x) for curve in curves) + len(marks) > POINTS:
+        raise ValueError(f"a figure has at most {POINTS} points")
+    title, x, y = (_text_from_json(body[part]) for part in ("title", "x", "y"))
+    return Figure(title, x, y, curves, _flag(body["x_is_time"]), marks)
+
+
+def _caption(text: Text) -> dict[str, str]:
+    return {"zh": str(_plain(text.zh)), "en": str(_plain(text.en))}
+
+
+def _text_from_json(body: Mapping[str, Any]) -> Text:
+    zh, en = body["zh"], body["en"]
+    if not (isinstance(zh, str) and isinstance(en, str)):
+        raise TypeError("a text is in Chinese and in English")
+    return Text(zh, en)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _numbers(values: Sequence[object]) -> tuple[float, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r} is no list of numbers")
+    numbers = tuple(float(v) for v in values if isinstance(v, int | float) and not isinstance(v, bool))
+    if len(numbers) != len(values) or not all(map(_drawable, numbers)):
+        raise ValueError("a figure has finite numbers only")
+    return numbers
 
 
 def _subject_to_json(subject: Subject) -> dict[str, Any]:

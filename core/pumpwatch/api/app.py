@@ -18,6 +18,7 @@ from pumpwatch import __version__
 from pumpwatch.alarms import UnknownAlarm, to_json
 from pumpwatch.api.detecting import detecting_router
 from pumpwatch.api.exchange import When, exchange_router
+from pumpwatch.api.figures import figures_router
 from pumpwatch.api.guard import Guard
 from pumpwatch.api.live import LiveFeed, StationQuality, iso, until_gone
 from pumpwatch.errors import NotReachable, PumpwatchError, Refused
@@ -53,6 +54,7 @@ def create_app(engine: Engine, token: str | None = None) -> FastAPI:
     app.include_router(_router(engine, feed))
     app.include_router(exchange_router(engine))
     app.include_router(detecting_router(engine))
+    app.include_router(figures_router(engine))
     app.add_exception_handler(PumpwatchError, _explain)
     app.add_exception_handler(HTTPException, _explain)
     app.add_exception_handler(RequestValidationError, _explain)

@@ -7,6 +7,7 @@ import { facts } from "./feed.js";
 import { act, dutyField, hearAcknowledge } from "./acts.js";
 import { dispenserWord } from "./forecourt.js";
 import { evidence, figures, timeline } from "./evidence.js";
+import { pictures } from "./pictures.js";
 
 const $ = (id) => document.getElementById(id);
 const FILTERS = [
@@ -112,6 +113,7 @@ function detail(county) {
   if (!$("clear-note") || clearing !== a.id) { // while a person is writing nothing moves under the hands
     putHTML($("det"), explained(a, county));
     if (clearing === a.id) clearForm(a);
+    putHTML($("pics"), pictures(a, $("pics").clientWidth));
     more(a, county);
   }
   sides(a, county);
@@ -130,7 +132,7 @@ function explained(a, county) {
 <div class="h">${mark(p, MARK[a.state], 46)}<h1>${esc(headline(a, county))}</h1><div class="acts">${acts(a, county)}</div>
   <div class="m">${where} · ${state} · ${esc(a.id)} · ${L("规则", "rule")} ${esc(a.rule)}</div></div>
 <div class="wrong" id="wrong" role="alert" hidden></div>${phone ? dutyField() : ""}<div id="clearing"></div>
-<div class="kv">${figures(a)}</div><div class="why2">${words.join("")}</div><div class="more2" id="more"></div>`;
+<div class="kv">${figures(a)}</div><div class="why2">${words.join("")}</div><div class="pics" id="pics"></div><div class="more2" id="more"></div>`;
 }
 function acts(a, county) {
   const id = a.subject?.station_id, buttons = [];
