@@ -1,20 +1,25 @@
-"""Rules that compare what a dispenser shows with what its encoder and its totalizers counted."""
+"""Rules that compare what a dispenser shows with what its encoder, its totalizers and tax control have."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pumpwatch import Detector, RecordRule, hookimpl
+from pumpwatch import hookimpl
+from pumpwatch_metering.amount import Amount
+from pumpwatch_metering.flow import Flow
+from pumpwatch_metering.price import Price
 from pumpwatch_metering.pulse_ratio import PulseRatio
 from pumpwatch_metering.totalizer import TotalizerContinuity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["PulseRatio", "TotalizerContinuity", "pumpwatch_detectors"]
+    from pumpwatch import RecordRule
+
+__all__ = ["Amount", "Flow", "Price", "PulseRatio", "TotalizerContinuity", "pumpwatch_detectors"]
 
 
 @hookimpl
-def pumpwatch_detectors() -> Sequence[type[RecordRule] | type[Detector]]:
+def pumpwatch_detectors() -> Sequence[type[RecordRule]]:
     """Name the rules of this plugin."""
-    return [PulseRatio, TotalizerContinuity]
+    return [PulseRatio, TotalizerContinuity, Amount, Price, Flow]

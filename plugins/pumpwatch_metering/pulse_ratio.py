@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC
-from typing import ClassVar
+from dataclasses import replace
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, ClassVar
 
-from pydantic import Field
+import numpy as np
 
 from pumpwatch import (
+    About,
+    Channel,
     Department,
-    Estimate,
-    Evidence,
-    Explanation,
     Finding,
     History,
     Nozzle,
@@ -26,356 +25,209 @@ from pumpwatch import (
     Record,
     RecordRule,
     Severity,
+    StationPast,
     Text,
     Transaction,
+    WorkOrder,
     finding_id,
     subject_of,
 )
-from pumpwatch.wording import litres, local, nozzle_label, percent, title, yuan
+from pumpwatch.wording import local_day
+from pumpwatch_metering.pulse_words import evidence_of, explain, figure_of
+from pumpwatch_metering.pulses import (
+    FLOAT_DUST_L,
+    Affair,
+    Comparison,
+    Pattern,
+    PulseRatioSettings,
+    affair_of,
+    compare,
+    error_estimate,
+    pooled_percent,
+)
 
-_FIRST_LOOK = 50
-_REJUDGED = 50
-_FLOAT_DUST_L = 1e-6
-_Z95 = 1.96
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
+__all__ = ["Comparison", "PulseRatio", "PulseRatioSettings", "compare", "error_estimate"]
 
-class PulseRatioSettings(PluginSettings):
-    """Keys of ``[rules.pulse_ratio]``."""
+_LOOK_BACK = 60
+"""Sales looked at behind an affected one: a busy day."""
+_SAID = 20
+"""When so many affected sales in a row have been told, the first of each local day is enough."""
+_CERTIFIES = frozenset({"calibration", "verification", "repair", "install"})
 
-    tolerance_pulses: float = Field(2.0, ge=1.0, description="Pulses a sale may honestly differ by.")
-    resolution_l: float = Field(0.01, gt=0.0, description="Step of the displayed volume, litres.")
-    assumed_pulse_l: float = Field(0.01, gt=0.0, description="Litres a pulse where none is certified, litres.")
-    tolerance_percent: float = Field(0.30, gt=0.0, description="Tolerance of a dispenser, ± %.")
-    verify_percent: float = Field(0.60, gt=0.0, description="Up to here the finding asks for verification only, %.")
-    critical_percent: float = Field(1.0, gt=0.0, description="From here on a short delivery is critical, %.")
-    longest_run: int = Field(800, ge=_FIRST_LOOK, description="How many sales back the onset is searched.")
-    evidence_sales: int = Field(10, ge=1, le=50, description="How many of the last sales are put in evidence.")
-    utc_offset_h: float = Field(8.0, ge=-12.0, le=14.0, description="Local time of the stations, hours from UTC.")
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One sale: what was displayed against what was counted. Litres."""
-
-    sale: Transaction
-    counted_l: float
-    pulse_l: float
-    limit_l: float
-    """The difference beyond which the sale is affected."""
-    from_pulses: bool
-
-    @property
-    def excess_l(self) -> float:
-        """Displayed minus counted: plus means the customer is short."""
-        return self.sale.volume_l - self.counted_l
-
-    @property
-    def side(self) -> int:
-        """1: customer short beyond the limit, −1: gives more beyond the limit, 0: within."""
-        if abs(self.excess_l) <= self.limit_l + _FLOAT_DUST_L:
-            return 0
-        return 1 if self.excess_l > 0 else -1
-
-
-def compare(sale: Transaction, nozzle: Nozzle | None, settings: PulseRatioSettings) -> Comparison | None:
-    """Compare the display with the encoder; None when the site has no encoder channel for this sale.
-
-    Pulses times the certified value come first: ``encoder_l`` may have been computed with the very value that was
-    rewritten.
-    """
-    certified = nozzle.pulse_l if nozzle is not None and nozzle.pulse_l and nozzle.pulse_l > 0 else None
-    if sale.encoder_pulses is not None and certified is not None:
-        counted, from_pulses = sale.encoder_pulses * certified, True
-    elif sale.encoder_l is not None:
-        counted, from_pulses = sale.encoder_l, False
-    else:
-        return None
-    if not (math.isfinite(sale.volume_l) and math.isfinite(counted) and counted >= 0.0):
-        return None
-    pulse_l = certified or settings.assumed_pulse_l
-    limit_l = settings.tolerance_pulses * pulse_l + settings.resolution_l
-    return Comparison(sale, counted, pulse_l, limit_l, from_pulses)
-
-
-def error_estimate(run: Sequence[Comparison], resolution_l: float) -> Estimate:
-    """E of a run of sales, pooled: (Σ displayed − Σ counted) / Σ counted, in %, with its 95 % interval.
-
-    The interval is about quantisation alone. A display that rounds or cuts to ``resolution_l`` and an encoder that
-    counts whole pulses are each wrong by less than one step a sale, but whether they cut, round or start at a random
-    phase is not known. So each channel gets, over n sales, n half steps for a bias that every sale may share (it does
-    not average out) plus 1.96 standard deviations of the rest (a rounded display: step²/12; a pulse count with both
-    ends at random: step²/6 — the widest of the usual cases), and never more than the n whole steps that are the hard
-    bound. The two channels are added in the worst way. Thus one sale of 20 L at 0.01 L a pulse is ±0.10 %, and a long
-    run of 30 L sales ends near ±0.035 %, not at zero. It speaks of these sales as a whole; it holds no meter error and
-    no error of the certified value. With nothing counted there is no ratio: then the estimate is in litres.
-    """
-    displayed = math.fsum(c.sale.volume_l for c in run)
-    counted = math.fsum(c.counted_l for c in run)
-    n = len(run)
-    displayed_half = min(n * resolution_l / 2 + _Z95 * math.sqrt(n / 12) * resolution_l, n * resolution_l)
-    steps = math.fsum(c.pulse_l for c in run)
-    squares = math.fsum(c.pulse_l**2 for c in run)
-    counted_half = min(steps / 2 + _Z95 * math.sqrt(squares / 6), steps)
-    if counted <= 0.0:
-        half = displayed_half + counted_half
-        return Estimate(round(displayed, 2), "L", round(displayed - half, 2), round(displayed + half, 2), 0.95)
-    low = ((displayed - displayed_half) / (counted + counted_half) - 1) * 100
-    high = None
-    if counted > counted_half:
-        high = round(((displayed + displayed_half) / (counted - counted_half) - 1) * 100, 4)
-    return Estimate(round((displayed - counted) / counted * 100, 4), "%", round(low, 4), high, 0.95)
-
-
-def run_ending_at(comparisons: Sequence[Comparison], last: int) -> tuple[int, int]:
-    """Find the unbroken run of affected sales that ends at ``last`` (an affected one).
-
-    Returns the index of its first sale and the index of the sale that ended the search (−1: the list ended first). A
-    sale to the other side breaks the run. A sale within its limit breaks it only if it could have shown the run's
-    error, that is if it is farther than its limit from what that error predicts; a sale too small to tell does not.
-    """
-    side = comparisons[last].side
-    first, excess, counted = last, 0.0, 0.0
-    for i in range(last, -1, -1):
-        c = comparisons[i]
-        if c.side == side:
-            first = i
-            excess += c.excess_l
-            counted += c.counted_l
-        elif c.side == -side or counted <= 0.0 or abs(excess / counted * c.counted_l - c.excess_l) > c.limit_l:
-            return first, i
-    return first, -1
+ABOUT = About(
+    title=Text("显示量与脉冲不符", "Display against pulses"),
+    catches=("F01", "F18", "F19"),
+    inputs=(
+        "Of each filling `volume_l` (displayed) and `encoder_pulses`, else `encoder_l`; `unit_price` and `tax_l` for "
+        "the text. Of the register the nozzle's certified `pulse_l`, and work orders with a certificate number (an "
+        "attribute `pulse_l` on one is the value certified from then on). Pulses times the certified value come "
+        "first: `encoder_l` may have been computed with the very value that was rewritten."
+    ),
+    statistic=(
+        "Of one sale d = displayed − pulses × certified litres a pulse. An affected sale is told together with those "
+        "of the last 60 that belong to it. **Steady**: the unbroken run; E = (Σ displayed − Σ counted) / Σ counted in "
+        "%, with an interval for the quantisation of both channels, biased or not. A sale to the other side breaks a "
+        "run, and so does one within its limit that would have shown the run's error; one too small to tell does not. "
+        "**Scattered**: three or more affected ones among honest ones that would have shown the same, less than half "
+        "of all: a jump at a key, or a display that does not return to zero. Then the mean of the affected ones with "
+        "its t interval, in litres where their litres vary less than their percentages, else in %."
+    ),
+    threshold=(
+        "|d| > 2 pulses × litres a pulse + 0.01 L (the step of the display): 0.03 L at 0.01 L a pulse, because each "
+        'channel errs by less than one step at either end. Short by E: medium up to 0.30 % ("verify"), high above, '
+        "critical from 1 %. To the customer's favour: low, medium above 0.30 %. Nothing counted at all is high: "
+        "verify the collector's line. Every affected sale is told, but of a run of more than 20 the first of each "
+        "local day only."
+    ),
+    power=(
+        "Found on the first sale that shows it at all of 5 stations and seeds each: F01 of 0.5, 1, 2, 3 and 5 % (of "
+        "the sales at 0.5 % 99.8 % show it: all from 9 L on), F18 with jumps of 1–2 % and of 5–10 % at 1 and 5 % of "
+        "the sales (328 of 328 jumps), F19 with 0.05–0.1 L and 0.2–0.5 L (333 of 333). E of F01 within 0.005 points "
+        "of the truth after 60 sales at the three that were looked at. 0 false alarms in 457 simulated honest "
+        "nozzle-years, 218 of them with verification draws, power cuts, back-filled outages, price changes, "
+        "recalibrations, roll-overs and seven wrong clocks a station."
+    ),
+    pitfalls=(
+        "A verification may change the litres a pulse before the register knows. A certified work order within 30 "
+        "days explains a steady change of at most 1 % when every sale since shows it and the last one before did "
+        "not: one note, no alarm. Lost pulses look like a short delivery only where they are lost between encoder "
+        "and collector while the mainboard's own line counts them. Blind to pulses added at the encoder, to a "
+        "mainboard that rewrites the pulses as well, to the adjuster and to a by-pass: those show in the tank."
+    ),
+    source=(
+        "JJG 443-2015 and 443-2023 (tolerance ±0.30 %, self-lock on an abnormal pulse equivalent); anti-cheat "
+        "systems before 2015 lock at ±0.6 % on five sales (code 64)."
+    ),
+)
 
 
 class PulseRatio(RecordRule):
-    """Displayed litres against counted litres, sale by sale.
-
-    A sale that arrives late is judged like any other, and the affected sales already known after it (at most 50) are
-    judged again, because their run may now begin earlier or be broken. In order, that never costs anything.
-    """
+    """Displayed litres against counted litres, sale by sale."""
 
     rule: ClassVar[str] = "pulse_ratio"
     Settings: ClassVar[type[PluginSettings]] = PulseRatioSettings
+    needs: ClassVar[frozenset[Channel]] = frozenset({Channel.ENCODER})
     watches: ClassVar[tuple[type, ...]] = (Transaction,)
+    reach: ClassVar[int] = _LOOK_BACK
     settings: PulseRatioSettings
+    about: ClassVar[About] = ABOUT
 
     def check(self, record: Record, history: History) -> Iterator[Finding]:
         """Judge one sale."""
         if not isinstance(record, Transaction):
             return
         nozzle = history.nozzle(record.nozzle_id)
+        if nozzle is not None and nozzle.pulse_l and record.encoder_pulses is not None:
+            # The usual case first: nearly every sale ends here.
+            limit = self.settings.tolerance_pulses * nozzle.pulse_l + self.settings.resolution_l
+            if abs(record.volume_l - record.encoder_pulses * nozzle.pulse_l) <= limit:
+                return
         judged = compare(record, nozzle, self.settings)
-        if judged is None:
+        if judged is None or judged.side == 0:
             return
-        if judged.side == 0 and not _overtaken(record, history):
+        order = self._certified(record, nozzle, history)
+        if order is not None and (certified := _told_pulse_l(order)) is not None and nozzle is not None:
+            nozzle = replace(nozzle, pulse_l=certified)
+            judged, order = compare(record, nozzle, self.settings), None
+            if judged is None or judged.side == 0:
+                return
+        compared = (compare(sale, nozzle, self.settings) for sale in history.before(record, _LOOK_BACK))
+        known = [*(c for c in compared if c is not None), judged]
+        if self._said(known):
             return
-        comparisons, here = self._known(judged, nozzle, history)
-        if judged.side != 0:
-            first, _ = run_ending_at(comparisons, here)
-            yield self._finding(comparisons[first : here + 1], history)
-        for later in range(max(here + 1, len(comparisons) - _REJUDGED), len(comparisons)):
-            if comparisons[later].side != 0:
-                first, ended = run_ending_at(comparisons, later)
-                if ended <= here:
-                    yield self._finding(comparisons[first : later + 1], history)
+        affair = affair_of(known, self.settings.resolution_l)
+        if order is not None and self._explained(affair, order):
+            if len([c for c in known if c.sale.start >= order.at]) > 1:
+                return
+            affair = replace(affair, order=order)
+        yield self._finding(affair, history)
 
-    def _known(self, judged: Comparison, nozzle: Nozzle | None, history: History) -> tuple[list[Comparison], int]:
-        """The nozzle's comparable sales, oldest first, back to where the run begins; and where ``judged`` is."""
-        limit = _FIRST_LOOK
-        while True:
-            sales = history.transactions(judged.sale.nozzle_id, limit)
-            comparisons: list[Comparison] = []
-            here = -1
-            for sale in sales:
-                if sale.key == judged.sale.key:
-                    here = len(comparisons)
-                    comparisons.append(judged)
-                elif (compared := compare(sale, nozzle, self.settings)) is not None:
-                    comparisons.append(compared)
-            complete = len(sales) < limit or limit >= self.settings.longest_run
-            if here >= 0 and (complete or _settled(comparisons, here)):
-                return comparisons, here
-            if complete:
-                return [judged], 0  # older than all that history still tells: it stands alone
-            limit = min(limit * 4, self.settings.longest_run)
+    def screen(self, past: StationPast) -> NDArray[np.bool_]:
+        """Which fillings differ from their counts by more than the limit."""
+        settings, sales = self.settings, past.sales
+        registered = [past.nozzle_by_id.get(nozzle_id) for nozzle_id in sales.nozzle_ids]
+        told = np.array([(n.pulse_l or 0.0) if n is not None else 0.0 for n in registered] or [0.0])
+        certified = np.where(told > 0.0, told, np.nan)[sales.nozzle]
+        counted = sales.encoder_pulses * certified
+        counted = np.where(np.isnan(counted), sales.encoder_l, counted)
+        pulse_l = np.where(np.isnan(certified), settings.assumed_pulse_l, certified)
+        limit = settings.tolerance_pulses * pulse_l + settings.resolution_l
+        worth: NDArray[np.bool_] = np.abs(sales.volume_l - counted) > limit
+        return worth
 
-    def _finding(self, run: Sequence[Comparison], history: History) -> Finding:
-        newest = run[-1]
-        sale = newest.sale
+    def _said(self, known: Sequence[Comparison]) -> bool:
+        """Whether enough was said of this run today."""
+        run = known[-1 - _SAID :]
+        offset = self.settings.utc_offset_h
+        return (
+            len(run) > _SAID
+            and all(c.side == run[-1].side for c in run)
+            and local_day(run[-1].sale.end, offset) == local_day(run[-2].sale.end, offset)
+        )
+
+    def _certified(self, sale: Transaction, nozzle: Nozzle | None, history: History) -> WorkOrder | None:
+        """The latest certified work order on the nozzle or its dispenser before the sale."""
+        since = sale.start - timedelta(days=400)
+        devices = (sale.nozzle_id,) if nozzle is None else (sale.nozzle_id, nozzle.dispenser_id)
+        orders = (order for device in devices for order in history.work_orders(device, since))
+        signed = [o for o in orders if o.kind in _CERTIFIES and o.certificate_no and o.at <= sale.start]
+        return max(signed, key=lambda o: (o.at, o.device_id), default=None)
+
+    def _explained(self, affair: Affair, order: WorkOrder) -> bool:
+        """Whether the ratio changed, by little and for good, with the certified work order and not at another time.
+
+        Every sale known since must show it, and one before must not.
+        """
+        sale, estimate = affair.newest.sale, affair.estimate
+        if sale.start - order.at > timedelta(days=self.settings.certificate_days) or estimate.unit != "%":
+            return False
+        if abs(estimate.value) > self.settings.certificate_percent or affair.pattern is not Pattern.STEADY:
+            return False
+        before = [c for c in affair.known if c.sale.start < order.at]
+        begun = affair.affected[0].sale.start
+        clean = not before or (before[-1].side == 0 and begun >= order.at)
+        share = estimate.value / 100.0
+        since = [c for c in affair.known if c.sale.start >= order.at]
+        return clean and all(abs(c.excess_l - share * c.counted_l) <= c.limit_l + FLOAT_DUST_L for c in since)
+
+    def _finding(self, affair: Affair, history: History) -> Finding:
+        newest, sale = affair.newest, affair.newest.sale
         subject = subject_of(sale.nozzle_id, history)
-        estimate = error_estimate(run, self.settings.resolution_l)
+        short = newest.side > 0 and affair.order is None
         return Finding(
             id=finding_id(self.rule, subject, sale.seq, sale.end.astimezone(UTC).isoformat()),
             rule=self.rule,
-            cause="short_delivery" if newest.side > 0 else "out_of_tolerance",
+            cause="short_delivery" if short else "out_of_tolerance",
             subject=subject,
-            severity=self._severity(estimate, short=newest.side > 0),
+            severity=Severity.INFO if affair.order else self._severity(affair, short=short),
             departments=(Department.MARKET_REGULATION,),
-            onset=run[0].sale.start,
+            onset=affair.affected[0].sale.start,
             detected_at=sale.end,
-            explanation=self._explain(run, estimate),
-            estimate=estimate,
-            evidence=tuple(_evidence(c) for c in run[-self.settings.evidence_sales :]),
+            explanation=explain(affair, self.settings),
+            estimate=affair.estimate,
+            evidence=evidence_of(affair, self.settings.evidence_sales),
+            figures=(figure_of(affair),),
         )
 
-    def _severity(self, estimate: Estimate, *, short: bool) -> Severity:
+    def _severity(self, affair: Affair, *, short: bool) -> Severity:
         """Nothing counted at all is more likely a dead channel than a cheat of that size: high, not critical."""
-        size = abs(estimate.value)
-        if estimate.unit != "%":
+        size = pooled_percent(affair)
+        if size is None:
             return Severity.HIGH
         if not short:
-            return Severity.MEDIUM if size > self.settings.tolerance_percent else Severity.LOW
+            return Severity.MEDIUM if abs(size) > self.settings.tolerance_percent else Severity.LOW
         if size >= self.settings.critical_percent:
             return Severity.CRITICAL
         return Severity.HIGH if size > self.settings.tolerance_percent else Severity.MEDIUM
 
-    def _verify_only(self, estimate: Estimate) -> bool:
-        """Small, or the interval reaches the tolerance band: then the words ask for verification and claim no more."""
-        if estimate.unit != "%":
-            return True
-        near = estimate.low if estimate.value > 0 else estimate.high
-        return (
-            abs(estimate.value) <= self.settings.verify_percent
-            or near is None
-            or abs(near) <= self.settings.tolerance_percent
-            or (near > 0) != (estimate.value > 0)
-        )
 
-    def _explain(self, run: Sequence[Comparison], estimate: Estimate) -> Explanation:
-        newest = run[-1]
-        label = nozzle_label(newest.sale.nozzle_id)
-        word = Text("少付", "short") if newest.side > 0 else Text("多付", "gives more")
-        figure = percent(estimate.value) if estimate.unit == "%" else litres(estimate.value)
-        verify = self._verify_only(estimate)
-        return Explanation(
-            title=title(
-                label,
-                f"{word.zh} {figure}{' 待核验' if verify else ''}",
-                f"{word.en} {figure}{', verify' if verify else ''}",
-            ),
-            what=self._what(run, label, estimate),
-            why=self._why(newest, estimate),
-            otherwise=_otherwise(newest),
-            on_site=_ON_SITE,
-        )
-
-    def _what(self, run: Sequence[Comparison], label: Text, estimate: Estimate) -> Text:
-        newest = run[-1]
-        sale = newest.sale
-        one = _by_how_much(newest.side, newest.excess_l)
-        all_of_them = _by_how_much(newest.side, math.fsum(c.excess_l for c in run))
-        money = yuan(abs(newest.excess_l) * sale.unit_price)
-        money_run = yuan(abs(math.fsum(c.excess_l * c.sale.unit_price for c in run)))
-        own = percent(newest.excess_l / newest.counted_l * 100) if newest.counted_l > 0 else "—"
-        pulses_zh = pulses_en = ""
-        if newest.from_pulses:
-            pulses_zh = f"（{sale.encoder_pulses:,} 个脉冲 × {newest.pulse_l:g} L）"
-            pulses_en = f" ({sale.encoder_pulses:,} pulses × {newest.pulse_l:g} L)"
-        tax_zh = f"，税控量 {litres(sale.tax_l)}" if sale.tax_l is not None else ""
-        tax_en = f", tax volume {litres(sale.tax_l)}" if sale.tax_l is not None else ""
-        write = percent if estimate.unit == "%" else litres
-        low, high = ("—" if bound is None else write(bound) for bound in (estimate.low, estimate.high))
-        since = local(run[0].sale.start, self.settings.utc_offset_h)
-        sales = "1 sale" if len(run) == 1 else f"{len(run):,} sales in a row"
-        return Text(
-            zh=f"{label.zh}本笔（序号 {sale.seq}）显示 {litres(sale.volume_l)}，"
-            f"编码器计 {litres(newest.counted_l)}{pulses_zh}{tax_zh}：{one.zh}（{own}），合 {money}。"
-            f"自 {since} 起连续 {len(run):,} 笔，共{all_of_them.zh}，合 {money_run}，"
-            f"{write(estimate.value)}（95% 区间 {low} 至 {high}）。",
-            en=f"{label.en}, sale {sale.seq}: displayed {litres(sale.volume_l)}, encoder counted "
-            f"{litres(newest.counted_l)}{pulses_en}{tax_en}: {one.en} ({own}), {money}. Since {since}, {sales}: "
-            f"{all_of_them.en}, {money_run}, {write(estimate.value)} (95% interval {low} to {high}).",
-        )
-
-    def _why(self, newest: Comparison, estimate: Estimate) -> Text:
-        settings = self.settings
-        band = f"±{settings.tolerance_percent:.2f}%"
-        zh = (
-            f"显示量与编码器脉冲是两个独立通道，诚实时每笔相差不超过 {newest.limit_l:.3f} L"
-            f"（{settings.tolerance_pulses:g} 个脉冲加显示分辨力），本笔超出。"
-        )
-        en = (
-            "The display and the encoder's pulses are two channels; honest sales differ by at most "
-            f"{newest.limit_l:.3f} L ({settings.tolerance_pulses:g} pulses and the step of the display), "
-            "this one by more."
-        )
-        if estimate.unit != "%":
-            zh += "编码器一个脉冲也没有：请先核验采集线路。"
-            en += " The encoder counted nothing at all: verify the collector's line first."
-        elif abs(estimate.value) <= settings.tolerance_percent:
-            zh += f"误差在允差 {band} 以内：请核验，尚不能说明原因。"
-            en += f" The error is inside the tolerance {band}: verify; it does not yet say why."
-        elif self._verify_only(estimate):
-            zh += f"误差略超允差 {band}，或区间触及允差线：超差，请核验。"
-            en += f" The error is just beyond the tolerance {band}, or its interval is not: out of tolerance, verify."
-        else:
-            zh += f"误差及其区间都在允差 {band} 以外，计量磨损不改变这两个通道之比。"
-            en += f" Error and interval are beyond the tolerance {band}; wear of the meter does not change this ratio."
-        return Text(zh=zh, en=en)
-
-
-def _overtaken(sale: Transaction, history: History) -> bool:
-    """Whether a newer sale of the nozzle is known already."""
-    newest = history.transactions(sale.nozzle_id, 1)
-    return bool(newest) and (newest[-1].end, newest[-1].seq) > (sale.end, sale.seq)
-
-
-def _settled(comparisons: Sequence[Comparison], here: int) -> bool:
-    """Whether the run at ``here``, and any run after it that reaches ``here``, begins within what is known."""
-    for i in range(here, len(comparisons)):
-        if comparisons[i].side != 0:
-            _, ended = run_ending_at(comparisons, i)
-            if ended < 0:
-                return False
-            if ended > here:
-                break
-    return True
-
-
-def _evidence(c: Comparison) -> Evidence:
-    sale = c.sale
-    return Evidence(
-        kind="transaction",
-        reference=f"{sale.nozzle_id}/{sale.seq}",
-        data={
-            "end": sale.end.astimezone(UTC).isoformat(),
-            "displayed_l": sale.volume_l,
-            "counted_l": round(c.counted_l, 4),
-            "pulses": sale.encoder_pulses,
-            "pulse_l": c.pulse_l if c.from_pulses else None,
-            "tax_l": sale.tax_l,
-            "error_percent": round(c.excess_l / c.counted_l * 100, 4) if c.counted_l > 0 else None,
-            "short_cny": round(c.excess_l * sale.unit_price, 2),
-        },
-    )
-
-
-def _by_how_much(side: int, excess_l: float) -> Text:
-    amount = litres(abs(excess_l))
-    if side > 0:
-        return Text(zh=f"少付 {amount}", en=f"customer short {amount}")
-    return Text(zh=f"多付 {amount}", en=f"gives {amount} more")
-
-
-def _otherwise(newest: Comparison) -> Text:
-    zh = "检定后脉冲当量已变而台账未更新（对照检定证书）。"
-    en = "Litres a pulse changed at a verification and the ledger was not updated (compare the certificate)."
-    if newest.side > 0:
-        zh += (
-            "丢脉冲：只有在编码器到采集器之间丢失、而计控主板自己的线路仍计到时，符号才相同；主板也丢则显示量一同变小。"
-        )
-        en += (
-            " Lost pulses: the same sign only if they are lost between encoder and collector while the mainboard's own "
-            "line still counts them; if the mainboard loses them too, the display falls as well."
-        )
-    else:
-        zh += "采集线路受干扰多计脉冲，或计控主板自己的线路丢脉冲。"
-        en += " Noise on the collector's line adds pulses, or the mainboard's own line loses them."
-    return Text(zh=zh, en=en)
-
-
-_ON_SITE = Text(
-    zh="用 20 L 标准金属量器放一罐，同时读编码器脉冲：比较显示量、量器量、脉冲数 × 证书上的脉冲当量。"
-    "核对计量器、编码器、计控主板三处封印和程序摘要。",
-    en="Fill a 20 L standard can while watching the encoder count: compare the display, the can, and pulses × the "
-    "certificate's litres a pulse. Check the three seals (meter, encoder, mainboard) and the software digest.",
-)
+def _told_pulse_l(order: WorkOrder) -> float | None:
+    """Litres a pulse as the work order has it."""
+    try:
+        value = float(order.attributes["pulse_l"])
+    except (KeyError, ValueError):
+        return None
+    return value if math.isfinite(value) and value > 0.0 else None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from worlds import judged, world
 
-from pumpwatch import Department, Severity, finding_id
+from pumpwatch import Channel, Department, Severity, WorkOrder, finding_id, to_us
+from pumpwatch.testing import order_free, screened, without
 from pumpwatch_metering.totalizer import TotalizerContinuity, TotalizerSettings, totalizer_gap
 
 
@@ -120,43 +123,103 @@ class TestNotJudged:
         assert kit.judge(rule(), sales, kit.county()) == []
         assert kit.judge(rule(), reversed(sales), kit.county()) == []
 
-    def test_another_epoch_of_the_sequence(self, kit):
+    def test_numbers_that_fall_back_or_stand_still(self, kit):
+        """A memory that was replaced, or a clock that was set: neighbours in time, not by number."""
         first, second = pair(kit, -300.0)
-        late = timedelta(days=61)
-        second = replace(second, start=first.end + late, end=first.end + late)
-        assert kit.judge(rule(), [first, second], kit.county()) == []
-        soon = timedelta(days=60)
-        second = replace(second, start=first.end + soon, end=first.end + soon)
-        assert len(kit.judge(rule(), [first, second], kit.county())) == 1
+        for seq in (0, 1):
+            assert kit.judge(rule(), [first, replace(second, seq=seq)], kit.county()) == []
 
-    def test_the_nearer_of_two_equal_numbers_is_the_neighbour(self, kit):
+    def test_the_same_numbers_again_after_a_memory_was_replaced(self, kit):
         old = kit.sale(1, 10.0, totalizer_l=900_000.0, start=kit.NOON - timedelta(days=40))
         first, second = pair(kit, 0.0)
-        for told in ([old, first, second], [second, first, old], [first, old, second]):
-            assert kit.judge(rule(), told, kit.county()) == []
+        assert kit.judge(rule(), [old, first, second], kit.county()) == []
 
     def test_another_nozzle(self, kit):
         first, second = pair(kit, 300.0)
         assert kit.judge(rule(), [replace(first, nozzle_id="S01-N04"), second], kit.county()) == []
 
 
-class TestOrder:
-    def test_the_successor_is_judged_when_the_first_comes_late(self, kit):
-        sales = pair(kit, 45.2)
-        in_order = kit.judge(rule(), sales, kit.county())
-        assert kit.judge(rule(), reversed(sales), kit.county()) == in_order
+class TestAcrossAGap:
+    def test_a_totalizer_that_fell_is_told_even_so(self, kit):
+        first, second = pair(kit, -5_000.0)
+        (finding,) = kit.judge(rule(), [first, replace(second, seq=9)], kit.county())
+        assert finding.cause == "totalizer_rollback"
+        assert "7 numbers are missing" in finding.explanation.why.en
 
-    @given(gaps=st.lists(st.sampled_from([0.0, 0.0, 0.0, 35.5, -700.0, 0.5]), min_size=2, max_size=25), data=st.data())
-    @settings(max_examples=60, deadline=None)
-    def test_any_order_and_any_repeats_give_the_same_findings(self, kit, gaps, data):
-        total, sales = 80_000.0, []
-        for i, gap in enumerate(gaps):
-            total = round(total + 20.0 + gap, 2)
-            sales.append(kit.sale(i, 20.0, totalizer_l=total))
-        in_order = kit.last_told(kit.judge(rule(), sales, kit.county()))
-        assert len(in_order) == sum(g != 0 for g in gaps[1:])
-        told = data.draw(st.permutations(sales + sales[: len(sales) // 2]))
-        assert kit.last_told(kit.judge(rule(), told, kit.county())) == in_order
+    def test_a_roll_over_among_lost_records_is_quiet(self, kit):
+        first, second = pair(kit, 1_500.0, before=1e5 - 7.5, modulus=1e5)
+        assert kit.judge(rule(), [first, replace(second, seq=9)], kit.county()) == []
+        (finding,) = kit.judge(rule(), [first, second], kit.county())
+        assert finding.cause == "totalizer_rollback"
+
+    def test_set_back_through_zero(self, kit):
+        for back in (500.0, 50_000.0):
+            sales = pair(kit, -back, before=400.0, modulus=1e7)
+            (finding,) = kit.judge(rule(), sales, kit.county())
+            assert (finding.cause, finding.estimate.value) == ("totalizer_rollback", pytest.approx(-back))
+
+    def test_much_that_a_nozzle_can_give_is_no_set_back(self, kit):
+        (finding,) = kit.judge(rule(), pair(kit, 2_500.0), kit.county())
+        assert (finding.cause, finding.estimate.value) == ("offline_sale", pytest.approx(2_500.0))
+
+
+class TestWorkOrder:
+    def judged(self, kit, **keys):
+        history = kit.county()
+        first, second = pair(kit, -40_000.0)
+        order = {"at": first.end, "kind": "repair", "signed_by_repairer": "示例维修一部", "device_id": "S01-D2"} | keys
+        history.orders.append(WorkOrder("S01", **order))
+        (finding,) = kit.judge(rule(), [first, second], history)
+        return finding
+
+    def test_a_new_mainboard_is_a_note(self, kit):
+        finding = self.judged(kit)
+        assert finding.severity is Severity.INFO
+        assert finding.evidence[-1].kind == "work_order"
+        assert "Work order of" in finding.explanation.why.en
+
+    def test_what_explains_nothing(self, kit):
+        for keys in (
+            {"kind": "inspection"},
+            {"signed_by_repairer": None},
+            {"device_id": "S01-D1"},
+            {"at": kit.NOON - timedelta(hours=13)},
+            {"at": kit.NOON + timedelta(days=1)},
+        ):
+            assert self.judged(kit, **keys).severity is Severity.CRITICAL
+
+
+class TestWorlds:
+    @pytest.mark.parametrize("station", ["S06", "S20"])
+    def test_set_back(self, station):
+        past, (item,) = world("T03", station, days=28, litres=500.0)
+        (finding,) = judged(past, TotalizerContinuity)
+        assert (finding.cause, finding.subject.nozzle_id) == (item["cause"], item["subject"]["nozzle_id"])
+        mine = past.sales.take(past.sales.of(item["subject"]["nozzle_id"]))
+        onset = to_us(datetime.fromisoformat(item["onset"]))
+        assert to_us(finding.detected_at) == mine.end_us[np.flatnonzero(mine.start_us >= onset)[0]]
+        assert finding.estimate.value == pytest.approx(-500.0)
+
+    def test_sales_without_a_record(self):
+        past, (item,) = world("T05", "S06", days=28, onset="P14D")
+        found = judged(past, TotalizerContinuity)
+        assert len(found) >= 12
+        assert {(f.cause, f.subject.nozzle_id) for f in found} == {(item["cause"], item["subject"]["nozzle_id"])}
+        assert all(f.estimate.value == pytest.approx(120.0, abs=1.0) for f in found)
+
+    @pytest.mark.parametrize("name", ["T02", "T04", "F14", "C06", "C09", "H08", "H14", "H15", "H20"])
+    def test_what_others_say_or_nobody(self, name):
+        past, _ = world(name, "S06", days=28, onset="P10D")
+        assert judged(past, TotalizerContinuity) == []
+
+    def test_screen_order_and_a_missing_channel(self):
+        past, _ = world("T05", "S06", days=28, onset="P14D")
+        judge = TotalizerContinuity(TotalizerSettings())
+        assert screened(judge, past)
+        assert order_free(judge, past)
+        assert judged(without(past, Channel.TOTALIZERS), TotalizerContinuity) == []
+        nothing = np.full(len(past.sales), np.nan)
+        assert judged(replace(past, sales=replace(past.sales, totalizer_cny=nothing)), TotalizerContinuity)
 
 
 class TestWords:
