@@ -1,0 +1,168 @@
+"""tax_memory: the first sale that tax control lacks is told; own use, power cuts and signed work are not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+import pytest
+import worlds
+
+from pumpwatch import DeviceEvent, DeviceIdentity, EventKind, Severity, WorkOrder, to_us
+from pumpwatch.past import Channel
+from pumpwatch.testing.rules import order_free, screened, without
+from pumpwatch_tax.tax_memory import TaxMemory, TaxMemorySettings
+
+
+def rule(**keys):
+    return TaxMemory(TaxMemorySettings(**keys))
+
+
+def taxed(kit, seq, **more):
+    tax = more.pop("tax_l", 20.0)
+    return kit.sale(seq, 20.0, tax_l=tax, payment=more.pop("payment", "card"), **more)
+
+
+def a_day(kit, last, before=5):
+    """Some sales with their tax record, then one more."""
+    return [*(taxed(kit, seq) for seq in range(1, before + 1)), last]
+
+
+def said(kit, sales, history=None, **keys):
+    return kit.judge(rule(**keys), sales, history or kit.county())
+
+
+@pytest.mark.parametrize("tax", [20.0, 20.01, 19.98])
+def test_a_sale_in_tax_control_is_quiet(kit, tax):
+    assert said(kit, a_day(kit, taxed(kit, 6, tax_l=tax))) == []
+
+
+@pytest.mark.parametrize("tax", [None, 0.0, 19.9, 20.03])
+def test_a_sale_that_tax_control_lacks_is_told_at_once(kit, tax):
+    last = taxed(kit, 6, tax_l=tax)
+    (finding,) = said(kit, a_day(kit, last))
+    assert (finding.cause, finding.severity) == ("tax_memory_gap", Severity.HIGH)
+    assert finding.subject.key == "S01"
+    assert (finding.onset, finding.detected_at) == (last.start, last.end)
+    assert (finding.estimate.low, finding.estimate.high) == (0.0, 100.0)
+
+
+def test_own_use_is_no_sale(kit):
+    assert said(kit, a_day(kit, taxed(kit, 6, tax_l=None, payment="own_use"))) == []
+
+
+def test_a_nozzle_without_tax_control_is_quiet(kit):
+    assert said(kit, [taxed(kit, seq, tax_l=None) for seq in range(1, 80)]) == []
+
+
+def test_without_payments_three_must_be_missing(kit):
+    sales = [*(taxed(kit, seq, payment=None) for seq in range(1, 6))]
+    sales += [taxed(kit, seq, payment=None, tax_l=None) for seq in range(6, 10)]
+    found = said(kit, sales)
+    assert [f.detected_at for f in found] == [sale.end for sale in sales[7:]]
+
+
+def test_a_power_cut_in_the_sale_makes_it_a_note(kit):
+    history = kit.county()
+    last = taxed(kit, 6, tax_l=None)
+    history.take(DeviceEvent(last.end, "S01", "S01-D2", EventKind.POWER, {"up": True}))
+    (finding,) = said(kit, a_day(kit, last), history)
+    assert finding.severity is Severity.INFO
+    elsewhere = kit.county()
+    elsewhere.take(DeviceEvent(last.end, "S01", "S01-D1", EventKind.POWER, {"up": True}))
+    (finding,) = said(kit, a_day(kit, last), elsewhere)
+    assert finding.severity is Severity.HIGH
+
+
+def test_one_a_nozzle_and_day_and_a_note_hides_nothing(kit):
+    history = kit.county()
+    sales = a_day(kit, taxed(kit, 6, tax_l=None))
+    history.take(DeviceEvent(sales[-1].end, "S01", "S01-D2", EventKind.POWER, {"up": True}))
+    sales += [taxed(kit, seq, tax_l=None) for seq in range(12, 16)]
+    found = said(kit, sales, history)
+    assert [f.severity for f in found] == [Severity.INFO, Severity.HIGH]
+    tomorrow = taxed(kit, 16, tax_l=None, start=kit.NOON + timedelta(days=1))
+    assert [f.detected_at for f in said(kit, [tomorrow], history)] == [tomorrow.end]
+
+
+def replaced(kit, at=None, serial="TAX-NEW", dispenser="S01-D2"):
+    return DeviceEvent(at or kit.NOON, "S01", dispenser, EventKind.IDENTITY, {"tax_serial": serial})
+
+
+class TestReplacedMemory:
+    def test_another_serial_is_told_at_its_dispenser(self, kit):
+        (finding,) = kit.judge(rule(), [replaced(kit)], kit.county())
+        assert (finding.cause, finding.severity) == ("tax_memory_gap", Severity.CRITICAL)
+        assert (finding.subject.dispenser_id, finding.subject.nozzle_id) == ("S01-D2", None)
+
+    @pytest.mark.parametrize("serial", ["TAX-2", " tax-2\0"])
+    def test_the_registered_serial_is_quiet(self, kit, serial):
+        assert kit.judge(rule(), [replaced(kit, serial=serial)], kit.county()) == []
+
+    def test_nothing_registered_nothing_said(self, kit):
+        history = kit.county()
+        history.dispensers["S01-D2"] = replace(history.dispensers["S01-D2"], tax_serial=None)
+        assert kit.judge(rule(), [replaced(kit)], history) == []
+
+    def test_said_each_minute_it_is_one_finding(self, kit):
+        history = kit.county()
+        told = [DeviceIdentity("S01", "S01-D2", kit.NOON + timedelta(minutes=m), tax_serial="TAX-NEW") for m in (1, 2)]
+        found = kit.judge(rule(), [replaced(kit), *told], history)
+        assert len({f.id for f in found}) == 1
+        assert {f.onset for f in found} == {kit.NOON}
+
+    def test_its_blank_hours_belong_to_it(self, kit):
+        history = kit.county()
+        history.take(replaced(kit, kit.NOON + timedelta(minutes=55)))
+        assert said(kit, a_day(kit, taxed(kit, 6, tax_l=None)), history) == []
+        late = taxed(kit, 7, tax_l=None, start=kit.NOON + timedelta(days=9))
+        assert len(said(kit, [late], history)) == 1
+
+    @pytest.mark.parametrize(("institute", "severity"), [("I", Severity.INFO), (None, Severity.CRITICAL)])
+    def test_a_repair_signed_by_all_three_makes_it_a_note(self, kit, institute, severity):
+        history = kit.county()
+        history.orders.append(WorkOrder("S01", "S01-D2", kit.NOON - timedelta(hours=3), "repair", "R", institute, "S"))
+        (finding,) = kit.judge(rule(), [replaced(kit)], history)
+        assert finding.severity is severity
+
+
+@pytest.mark.parametrize("percent", [5.0, 98.99])
+def test_t01_is_found_on_the_first_record(percent):
+    past, (item,) = worlds.world("T01", days=28, percent=percent)
+    found = worlds.judged(past, TaxMemory)
+    onset = to_us(datetime.fromisoformat(item["onset"]))
+    missing = past.sales.end_us[np.isnan(past.sales.tax_l) & (past.sales.start_us >= onset)]
+    assert to_us(found[0].detected_at) == missing.min()
+    assert {(f.cause, f.subject.key, f.severity) for f in found} == {("tax_memory_gap", "S01", Severity.HIGH)}
+    assert found[-1].estimate.low <= percent <= found[-1].estimate.high
+    assert len(found) <= len(past.nozzles) * 9
+
+
+def test_t02_is_one_finding_at_the_dispenser():
+    past, (item,) = worlds.world("T02", days=28)
+    (finding,) = worlds.judged(past, TaxMemory)
+    assert finding.subject.key == item["subject"]["dispenser_id"]
+    assert finding.detected_at == datetime.fromisoformat(item["onset"])
+    assert np.isnan(past.sales.tax_l).any()
+    assert {"identity_change", "sequence_gap"} <= TaxMemory.explains
+
+
+@pytest.mark.parametrize("name", ["H05", "H10", "H11"])
+def test_honest_days_are_quiet(name):
+    past, _ = worlds.world(name, days=28)
+    assert worlds.judged(past, TaxMemory) == []
+
+
+def test_order_and_screen_do_not_matter():
+    past, _ = worlds.world("T01", days=28, percent=30.0)
+    cut = past.between(past.start + timedelta(days=19), past.start + timedelta(days=22))
+    assert order_free(TaxMemory(TaxMemorySettings()), cut)
+    assert screened(TaxMemory(TaxMemorySettings()), cut)
+    other, _ = worlds.world("T02", days=28)
+    assert order_free(TaxMemory(TaxMemorySettings()), other.between(other.start + timedelta(days=19), other.end))
+
+
+def test_without_the_channel_it_is_off():
+    past, _ = worlds.world("T01", days=28, percent=30.0)
+    assert worlds.judged(without(past, Channel.TAX), TaxMemory) == []
