@@ -96,13 +96,19 @@ _SALES_A_DAY = (20.0, 90.0)
 
 
 def build_county(
-    seed: int, today: date, stations: int = STATION_COUNT, probe: str = "mixed", origin: date | None = None
+    seed: int,
+    today: date,
+    stations: int = STATION_COUNT,
+    probe: str = "mixed",
+    origin: date | None = None,
+    nuisance: float = 1.0,
 ) -> County:
     """Invent the county of this seed; fewer ``stations`` are a subset of it, spread over the towns, under the same ids.
 
     More than 46 repeat the towns; all stand in the order of their ids as strings. ``today`` moves the dates on licences
     and certificates, which are all valid then; ``origin`` (``today`` unless given) is the day on which the tanks hold
-    what the plans say. ``probe`` is ``good``, ``base``, ``poor`` or ``mixed``. Raises ``BadConfig``.
+    what the plans say. ``probe`` is ``good``, ``base``, ``poor`` or ``mixed``. ``nuisance`` is a factor on the spread
+    of what is honestly wrong: wander of meters, gauges and losses, charts, deliveries. Raises ``BadConfig``.
     """
     if not 1 <= stations <= MOST_STATIONS:
         raise BadConfig(f"stations {stations}: the county has 1 to {MOST_STATIONS} stations; ask for as many")
@@ -114,7 +120,7 @@ def build_county(
         for index, station in enumerate(_deal(seed, round_)):
             number = round_ * STATION_COUNT + index
             if index in wanted and number < max(stations, STATION_COUNT):
-                plans.append(_Builder(seed, number, *station, today, origin or today, probe).station())
+                plans.append(_Builder(seed, number, *station, today, origin or today, probe, nuisance).station())
     return County(seed, tuple(sorted(plans, key=lambda plan: plan.station_id)))
 
 
@@ -145,7 +151,15 @@ class _Builder:
     """Invents one station: papers from one stream of chance, physical facts from another."""
 
     def __init__(
-        self, seed: int, number: int, ownership: str, counts: Sequence[int], today: date, origin: date, probe: str
+        self,
+        seed: int,
+        number: int,
+        ownership: str,
+        counts: Sequence[int],
+        today: date,
+        origin: date,
+        probe: str,
+        nuisance: float,
     ) -> None:
         self._round, index = divmod(number, STATION_COUNT)
         self._number = number
@@ -157,7 +171,8 @@ class _Builder:
         self._level = level_on(today)
         self._kind = self._choose_kind()
         self._busy = _BUSY[self._kind] * float(np.exp(self._facts.normal(0.0, 0.25)))
-        self._probe = _PROBES[_pick(self._facts, _PROBE_SHARES) if probe == "mixed" else probe]
+        known = _PROBES[_pick(self._facts, _PROBE_SHARES) if probe == "mixed" else probe]
+        self._nuisance, self._probe = nuisance, replace(known, wander_mm=nuisance * known.wander_mm)
         self._serials = 0
 
     def station(self) -> StationPlan:
@@ -251,7 +266,7 @@ class _Builder:
         tilt = int(facts.integers(-_MOST_TILT, _MOST_TILT + 1))
         chart = strapped(diameter_mm, length_mm, _HEAD_SHARE * diameter_mm, float(tilt), _PROBE_SHARE * length_mm)
         scale, bias = facts.normal(0.0, _CHART_SCALE_SD), facts.normal(0.0, _DELIVERY_BIAS_SD)
-        bands = facts.normal(0.0, _CHART_BAND_SD, _CHART_BANDS + 1)
+        bands = self._nuisance * facts.normal(0.0, _CHART_BAND_SD, _CHART_BANDS + 1)
         level_mm = _level_mm(chart, share * chart.capacity_l) if twin is None else _fuel_level_mm(twin)
         fuel_l = _litres(chart, level_mm) - _litres(chart, water_mm)
         product = PRODUCTS[grade]
@@ -267,12 +282,13 @@ class _Builder:
             ),
             product=product,
             true_chart=chart,
-            gauge_chart=chart.misread(float(scale), bands),
+            gauge_chart=chart.misread(self._nuisance * float(scale), bands),
             probe=replace(self._probe, offset_mm=round(float(facts.normal(0.0, _PROBE_OFFSET_SD_MM)), 2)),
             stock_20c_l=at_20c(fuel_l, temperature_c, product.expansion),
             water_mm=water_mm,
             temperature_c=temperature_c,
-            delivery_bias=float(bias),
+            delivery_bias=self._nuisance * float(bias),
+            nuisance=self._nuisance,
         )
 
     # ------------------------------------------------------------ dispensers
@@ -329,7 +345,7 @@ class _Builder:
             price=price,
             meter=Meter(
                 error=self._papers.uniform(-0.0025, 0.0025),
-                drift_sd=0.0005,
+                drift_sd=self._nuisance * 0.0005,
                 drift_tau_days=60.0,
                 repeatability=0.0005,
                 offset_l=0.0,

@@ -125,6 +125,8 @@ class Stations(_Part):
     """Whether the uplinks fail now and then, as honest ones do."""
     hours: Literal["real", "flat"] = "real"
     """``flat``: nearly as many customers at night as by day, for demonstrations."""
+    nuisance: Annotated[float, Field(ge=0, le=5)] = 1.0
+    """Factor on honest losses, drifts and errors: common loss, meter drift, deliveries, wander of gauges, charts."""
 
 
 class ScenarioEntry(_Part):

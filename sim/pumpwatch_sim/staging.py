@@ -73,7 +73,8 @@ def stage(fleet: Fleet, now: datetime) -> Staging:
     origin_us = start_us - LEAD_IN_DAYS * _DAY_US
     today = start.astimezone(LOCAL).date()
     origin = today - timedelta(days=LEAD_IN_DAYS)
-    county = build_county(fleet.seed, today, fleet.stations.count, fleet.stations.probe, origin)
+    wanted = fleet.stations
+    county = build_county(fleet.seed, today, wanted.count, wanted.probe, origin, wanted.nuisance)
     casting = _Casting(fleet, county.stations, origin_us, start_us, end_us)
     scenarios = casting.all()
     stations = county.stations

@@ -32,12 +32,20 @@ class Affairs:
         if not self._explains:
             return None, []
         known = self._found[finding.subject.station_id]
+        if finding.id in {other.id for other in known}:
+            known = self._found[finding.subject.station_id] = deque((f for f in known if f.id != finding.id), KEPT)
         causes = [other for other in known if self._follows(finding, other)]
         cause = min(causes, key=lambda other: (abs(other.onset - finding.onset), other.id), default=None)
         consequences = [other for other in known if self._follows(other, finding)]
         if not any(_alike(other, finding) for other in known):
             known.append(finding)
         return cause, [] if cause else consequences
+
+    def forget(self, finding_id: str) -> None:
+        """A finding that was withdrawn explains nothing and follows from nothing."""
+        for station, known in self._found.items():
+            if any(finding.id == finding_id for finding in known):
+                self._found[station] = deque((f for f in known if f.id != finding_id), KEPT)
 
     def _follows(self, finding: Finding, cause: Finding) -> bool:
         return (

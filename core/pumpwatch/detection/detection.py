@@ -7,6 +7,8 @@ import heapq
 import itertools
 import logging
 from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -30,8 +32,20 @@ log = logging.getLogger(__name__)
 RETRY_S = 2.0
 CLAIMS_KEPT = 50_000
 """Records whose findings may still be withdrawn."""
+EXPLAINED_WITHIN = timedelta(days=2)
+"""An event that is told late may explain what was claimed so long before or after it."""
 BATCHES_WAITING = 2_000
 """Batches that may wait to be judged; beyond that acquisition waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Claimed:
+    """What one rule has claimed of one record."""
+
+    rule: RecordRule
+    record: Record
+    station_id: str
+    ids: frozenset[str]
 
 
 class Detection:
@@ -71,8 +85,8 @@ class Detection:
         self._on_consequence = on_consequence
         self._affairs = Affairs(rules)
         self._waiting: asyncio.Queue[Batch] = asyncio.Queue(BATCHES_WAITING)
-        self._claims: OrderedDict[tuple[str, tuple[object, ...]], frozenset[str]] = OrderedDict()
-        """Ids of what a rule has claimed of a record."""
+        self._claims: OrderedDict[tuple[str, tuple[object, ...]], _Claimed] = OrderedDict()
+        """What a rule has claimed of a record."""
         self._patient: list[tuple[float, int, RecordRule, Record]] = []
         """Records that a patient rule judges later, by the clock's seconds."""
         self._numbers = itertools.count()
@@ -112,7 +126,8 @@ class Detection:
     async def judge(self, records: Iterable[Record]) -> None:
         """Put records into history and let every rule that watches their kind judge them.
 
-        A filling that arrives after those that followed it has those judged again as far as the rules reach.
+        A filling that arrives after those that followed it has those judged again as far as the rules reach; an event,
+        what was claimed about its time.
         """
         for record in self.history.take(records):
             for rule in self._watching.get(type(record), ()):
@@ -122,6 +137,19 @@ class Detection:
                     for rule in self._watching[Transaction]:
                         if place < rule.reach:
                             await self._judge_soon(rule, later)
+            elif isinstance(record, DeviceEvent | DeviceIdentity):
+                for known in self._near(record):
+                    await self._check(known.rule, known.record)
+
+    def _near(self, told: DeviceEvent | DeviceIdentity) -> list[_Claimed]:
+        """What was claimed of the station about the time of something that is only told now: it may explain that."""
+        return [
+            claimed
+            for claimed in self._claims.values()
+            if claimed.station_id == told.station_id
+            and claimed.record is not told
+            and abs(claimed.record.at - told.at) <= EXPLAINED_WITHIN
+        ]
 
     async def look(self, detector: Detector) -> None:
         """Put one detector's question now."""
@@ -167,10 +195,12 @@ class Detection:
             return
         key = (rule.rule, record_key(record))
         claimed = frozenset(f.id for f in findings)
-        for gone in sorted(self._claims.pop(key, frozenset()) - claimed):
+        before = self._claims.pop(key, None)
+        for gone in sorted(before.ids - claimed if before else ()):
+            self._affairs.forget(gone)
             await self._until_kept(partial(self._on_withdrawn, gone), f"withdrawal of {gone}", rule.rule)
         if claimed:
-            self._claims[key] = claimed
+            self._claims[key] = _Claimed(rule, record, findings[0].subject.station_id, claimed)
             if len(self._claims) > CLAIMS_KEPT:
                 self._claims.popitem(last=False)
 

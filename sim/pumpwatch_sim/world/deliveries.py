@@ -227,9 +227,9 @@ class Orders:
         warmer_c = 0.6 * (self._air_c(start_us) - tank_c) + 4.0 * chance.standard_normal()
         load_c = tank_c + float(np.clip(warmer_c, -LOAD_COLDER_WARMER_C, LOAD_COLDER_WARMER_C))
         declared_20c_l = round(at_20c(declared_l, load_c, plan.product.expansion), 1)
-        spread_l = math.hypot(ERROR_L, ERROR_SHARE * declared_20c_l) / _T3_ROBUST
+        spread_l = plan.nuisance * math.hypot(ERROR_L, ERROR_SHARE * declared_20c_l) / _T3_ROBUST
         error_l = UNLOADING_LOSS * declared_20c_l + spread_l * float(chance.standard_t(3))
-        if chance.random() < GROSS_CHANCE:
+        if chance.random() < plan.nuisance * GROSS_CHANCE:
             error_l += declared_20c_l * chance.uniform(*GROSS_SHARE) * (1.0 if chance.random() < 0.35 else -1.0)
         most_l = GROSS_SHARE[1] * declared_20c_l
         litres_20c = declared_20c_l * (1.0 + plan.delivery_bias) + min(max(error_l, -most_l), most_l)

@@ -84,6 +84,8 @@ class TankPlan:
     temperature_c: float
     delivery_bias: float
     """Share by which the gauge's rise exceeds what truly came, at every delivery; comes on top of the chart."""
+    nuisance: float = 1.0
+    """Factor on the wander of its common loss and on the errors of what is delivered."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

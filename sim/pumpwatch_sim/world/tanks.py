@@ -112,7 +112,8 @@ def tank_work(stretch: Stretch, sales: Sales, states: Sequence[TankState], seed:
         of = key(seed, "common loss", tank.registered.tank_id)
         path = wander(of, state.loss, first_day, days, COMMON_LOSS_TAU_DAYS)
         ends.append(float(path[-1]))
-        slow = COMMON_LOSS_SD * np.interp((hour_us - stretch.start_us) / DAY_US, np.arange(days + 1.0), path)
+        since_days = (hour_us - stretch.start_us) / DAY_US
+        slow = tank.nuisance * COMMON_LOSS_SD * np.interp(since_days, np.arange(days + 1.0), path)
         vapour = tank.product.vapour_loss
         common.append(slow + vapour + SEASONAL_LOSS * min(vapour / _PETROL_LOSS, 1.0) * season)
     return TankWork(stretch, sales, np.array(common), hour_us, air_c=air_c(hour_us, seed)), ends

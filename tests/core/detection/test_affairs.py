@@ -71,6 +71,14 @@ def test_what_only_informs_explains_no_alarm(affairs):
     assert affairs.take(told)[0] == root(severity=Severity.INFO)
 
 
+def test_what_was_withdrawn_is_forgotten(affairs):
+    affairs.take(finding("a"))
+    affairs.forget("a")
+    assert affairs.take(root()) == (None, [])
+    affairs.forget("root")
+    assert affairs.take(finding("b")) == (None, [])
+
+
 def test_a_rule_that_repeats_itself_pushes_nothing_out(affairs):
     affairs.take(root())
     for n in range(KEPT + 5):

@@ -33,6 +33,13 @@ SCENARIOS = (
 DAYS = 9
 
 
+class Hands(FakeClock):
+    """Hands that one may put anywhere; nobody sleeps by them."""
+
+    def turn_to(self, at) -> None:
+        self._turn_to(self._elapsed + (at - self._now).total_seconds())
+
+
 class Ear:
     """Hears what detection says, and what it takes back."""
 
@@ -81,10 +88,12 @@ def told(findings):
 async def live(past, records):
     """What is said of these records as they come, one after another."""
     register = Register((past.station,), past.dispensers, past.tanks, past.nozzles, past.work_orders)
-    ear, clock = Ear(), FakeClock(past.end)
+    ear, clock = Ear(), Hands(past.start)
     history = LiveHistory(register, {})
     detection = Detection(record_rules(), history, clock, ear.hear, ear.standing, ear.take_back, ear.follow)
     for record in records:
+        clock.turn_to(max(clock.now(), record.at))
+        await detection.judge_patiently_until(clock.monotonic())
         await detection.judge([record])
     await detection.judge_patiently_until(clock.monotonic() + 3600)
     assert not detection.failing

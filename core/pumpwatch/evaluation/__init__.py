@@ -1,0 +1,22 @@
+"""How good the rules are, measured: stations judged in parallel, scored against the truth, told as JSON and pages."""
+
+from pumpwatch.evaluation.running import Claimed, Judge, Progress, Source, StationOutcome, Trial, run
+from pumpwatch.evaluation.scoring import merge, score
+from pumpwatch.evaluation.truth import Layout, Truth, TruthItem, read_truth, truth_from
+
+__all__ = [
+    "Claimed",
+    "Judge",
+    "Layout",
+    "Progress",
+    "Source",
+    "StationOutcome",
+    "Trial",
+    "Truth",
+    "TruthItem",
+    "merge",
+    "read_truth",
+    "run",
+    "score",
+    "truth_from",
+]

@@ -1,0 +1,111 @@
+"""The published performance table, ``docs/reference/performance.md``, from what ``score`` gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.resources import files
+from typing import Any, Final
+
+from pumpwatch.evaluation.scoring import NONE
+from pumpwatch.evaluation.words import amount, rate_words, size_words, spread_words
+
+_HEAD: Final = """\
+# Performance
+
+<!-- Written by `pumpwatch evaluate --publish docs/reference/performance.md`; do not edit. -->
+
+What the rules find, how soon, and what they say of honest stations, measured on simulated fleets whose seeds, season,
+gauges, customers and nuisances are not those the rules were made with. [The scenarios](scenarios.md) say what each of
+them is; `pumpwatch evaluate --out DIR` makes the same with pictures, on these fleets or on a data set of your own with
+its `truth.json` (`--data-set DIR --truth FILE`).
+"""
+
+_MEANINGS: Final = files("pumpwatch.evaluation").joinpath("assets", "meanings.md").read_text(encoding="utf-8")
+
+
+def performance_page(scores: Mapping[str, Any]) -> str:
+    """The whole page, Markdown."""
+    parts = [_HEAD, *_judged(scores["fleets"]), *_false_alarms(scores["false_alarms"])]
+    if scores["scenarios"]:
+        parts += [*_scenarios(scores["scenarios"]), *_causes(scores["causes"])]
+    return "\n".join([*parts, _MEANINGS.strip("\n"), ""])
+
+
+def _table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(heads)} |"
+    yield f"|{'---|' * len(heads)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+    yield ""
+
+
+def _judged(fleets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "## What was judged\n"
+    heads = ("fleet", "seed", "stations", "days", "nozzle-years", "of them honest", "items")
+    yield from _table(
+        heads,
+        (
+            (
+                f"`{each['fleet']}`",
+                "—" if each["seed"] is None else str(each["seed"]),
+                str(each["stations"]),
+                amount(each["days"]),
+                amount(each["nozzle_years"]),
+                amount(each["honest_nozzle_years"]),
+                str(each["items"]),
+            )
+            for each in fleets
+        ),
+    )
+
+
+def _false_alarms(false: Mapping[str, Any]) -> Iterator[str]:
+    years = amount(false["honest_nozzle_years"])
+    yield "## False alarms\n"
+    yield f"{false['count']} in {years} honest nozzle-years: {rate_words(false)} per 100 nozzle-years.\n"
+    if false["by_rule"]:
+        yield from _table(
+            ("rule", "count", "per 100 nozzle-years"),
+            ((f"`{rule}`", str(told["count"]), rate_words(told)) for rule, told in false["by_rule"].items()),
+        )
+
+
+def _scenarios(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    yield "## What is found\n"
+    heads = (
+        "scenario", "cause", "size", "n", "recall", "days", "sales", "litres", "in time", "÷ bound", "nozzle",
+        "covered", "rules",
+    )  # fmt: skip
+    yield from _table(heads, map(_scenario, rows))
+
+
+def _scenario(row: Mapping[str, Any]) -> Sequence[str]:
+    first, estimate, delay = row["first_record"], row["estimate"], row["delay"]
+    nozzle = row["attribution"]["nozzle"]
+    return (
+        f"`{row['scenario']}`",
+        f"`{row['cause']}`",
+        size_words(row),
+        str(row["n"]),
+        f"{row['recall']:.0%} ({row['recall_low']:.0%}–{row['recall_high']:.0%})",
+        spread_words(delay["days"]),
+        spread_words(delay["sales"]),
+        spread_words(delay["litres"]),
+        f"{first['on_time']} of {first['n']}" if first["n"] else "",
+        "" if row["ratio_to_bound"] is None else f"{row['ratio_to_bound']:.1f}",
+        "" if nozzle is None else f"{nozzle:.0%}",
+        "" if estimate is None or estimate["coverage"] is None else f"{estimate['coverage']:.0%}",
+        ", ".join(f"`{rule}`" for rule in row["rules"]),
+    )
+
+
+def _causes(causes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+    mistaken = [
+        (f"`{cause}`", "no alarm" if other == NONE else f"`{other}`", str(times))
+        for cause, told in causes.items()
+        for other, times in told.items()
+        if other != cause
+    ]
+    if mistaken:
+        yield "## Missed, or taken for something else\n"
+        yield from _table(("true cause", "claimed as", "times"), iter(mistaken))

@@ -1,0 +1,421 @@
+"""From claims and truth to figures: recall, delay, false alarms, attribution, causes, estimates; pure.
+
+The definitions stand in docs/reference/performance.md, beside the figures.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pumpwatch.evaluation.bounds import bound_days
+from pumpwatch.evaluation.chance import poisson_interval, poisson_upper, quantile, share_interval
+from pumpwatch.evaluation.truth import iso
+from pumpwatch.model import Severity, to_us
+
+if TYPE_CHECKING:
+    from pumpwatch.evaluation.running import Claimed, Exposure, StationOutcome, Trial
+    from pumpwatch.evaluation.truth import Layout, TruthItem
+    from pumpwatch.model import Estimate, Finding, Subject
+
+VERSION = 1
+"""Of ``evaluation.json``."""
+NONE = "—"
+"""The column of the confusion matrix for what raised no alarm."""
+ON_TIME_RECORDS = 1
+"""What one record shows is to be found at that record or the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """A claim, or a consequence of one, as scoring sees it."""
+
+    rule: str
+    cause: str
+    subject: Subject
+    at: datetime
+    """When the first of its findings that is more than information was claimed."""
+    estimate: Estimate | None
+    findings: int
+    of: int
+    """The place of the claim it belongs to."""
+    is_root: bool
+
+
+def alarms_of(claims: Sequence[Claimed]) -> list[Alarm]:
+    """Roots and consequences that are more than information, each claim's root first."""
+    found = []
+    for place, claim in enumerate(claims):
+        for part, is_root in ((claim, True), *((each, False) for each in claim.consequences)):
+            serious = _serious(part)
+            if serious is not None and claim.severity is not Severity.INFO:
+                root = part.root
+                found.append(
+                    Alarm(
+                        root.rule,
+                        root.cause,
+                        root.subject,
+                        serious.detected_at,
+                        serious.estimate,
+                        1 + len(part.later),
+                        place,
+                        is_root,
+                    )
+                )
+    return found
+
+
+def _serious(claim: Claimed) -> Finding | None:
+    """The first finding of the episode that is an alarm."""
+    return next((each for each in (claim.root, *claim.later) if each.severity is not Severity.INFO), None)
+
+
+def score(trials: Iterable[Trial]) -> dict[str, Any]:
+    """Everything ``pumpwatch evaluate --json`` says but how it was run; keys never change their meaning."""
+    fleets: list[dict[str, Any]] = []
+    items: list[dict[str, Any]] = []
+    false: list[dict[str, Any]] = []
+    off: dict[str, Counter[str]] = defaultdict(Counter)
+    failing: dict[str, str] = {}
+    years = 0.0
+    for trial in trials:
+        alarms = alarms_of(trial.claims)
+        fleets.append(_fleet(trial))
+        items += _items(trial, alarms)
+        false += _false_alarms(trial, alarms)
+        failing |= trial.failing
+        for station in trial.stations:
+            years += station.honest_nozzle_years
+            failing |= station.failing
+            for rule, missing in station.off.items():
+                off[rule][missing] += 1
+    return _told(fleets, items, false, years, off, failing)
+
+
+def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several evaluations as one, as if all had been judged together; how each was run is left out."""
+    off: dict[str, Counter[str]] = defaultdict(Counter)
+    failing: dict[str, str] = {}
+    for part in parts:
+        failing |= part["rules"]["failing"]
+        for rule, reasons in part["rules"]["off"].items():
+            off[rule].update(reasons)
+    merged = _told(
+        [fleet for part in parts for fleet in part["fleets"]],
+        [item for part in parts for item in part["items"]],
+        [alarm for part in parts for alarm in part["false_alarms"]["alarms"]],
+        sum(part["false_alarms"]["honest_nozzle_years"] for part in parts),
+        off,
+        failing,
+    )
+    merged["rules"]["on"] = sorted({rule for part in parts for rule in part["rules"].get("on", ())})
+    return merged
+
+
+def _told(
+    fleets: list[dict[str, Any]],
+    items: list[dict[str, Any]],
+    false: list[dict[str, Any]],
+    years: float,
+    off: Mapping[str, Counter[str]],
+    failing: Mapping[str, str],
+) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "fleets": fleets,
+        "rules": {"off": {rule: dict(sorted(off[rule].items())) for rule in sorted(off)}, "failing": dict(failing)},
+        "false_alarms": _rates(false, years),
+        "scenarios": _scenarios(items),
+        "causes": _confusion(items),
+        "items": items,
+    }
+
+
+def _fleet(trial: Trial) -> dict[str, Any]:
+    start = min((each.start for each in trial.stations), default=None)
+    end = max((each.end for each in trial.stations), default=None)
+    return {
+        "fleet": trial.name,
+        "seed": trial.seed,
+        "stations": len(trial.stations),
+        "days": round((end - start).total_seconds() / 86_400, 3) if start and end else 0.0,
+        "nozzle_years": round(sum(each.nozzle_years for each in trial.stations), 3),
+        "honest_nozzle_years": round(sum(each.honest_nozzle_years for each in trial.stations), 3),
+        "items": len(trial.wanted),
+        "findings": sum(1 + len(each.later) for claim in trial.claims for each in (claim, *claim.consequences)),
+        "alarms": sum(claim.severity is not Severity.INFO for claim in trial.claims),
+    }
+
+
+# ---------------------------------------------------------------- false alarms
+
+
+def _false_alarms(trial: Trial, alarms: Sequence[Alarm]) -> Iterator[dict[str, Any]]:
+    stations = {each.station_id: each for each in trial.stations}
+    for alarm in alarms:
+        station = stations.get(alarm.subject.station_id)
+        if alarm.is_root and station is not None and not _excused(alarm, station, trial):
+            yield {
+                "fleet": trial.name,
+                "seed": trial.seed,
+                "rule": alarm.rule,
+                "cause": alarm.cause,
+                "subject": alarm.subject.key,
+                "detected_at": iso(alarm.at),
+                "happening": list(station.happenings),
+            }
+
+
+def _excused(alarm: Alarm, station: StationOutcome, trial: Trial) -> bool:
+    """Whether something that is not honest touches the subject then."""
+    return any(
+        item.onset <= alarm.at <= item.over(station.end) and station.layout.touch(alarm.subject, item.subject)
+        for item in trial.truth.at(station.station_id)
+    )
+
+
+def _rates(false: Sequence[dict[str, Any]], years: float) -> dict[str, Any]:
+    by_rule = Counter(alarm["rule"] for alarm in false)
+    by_cause = Counter(alarm["cause"] for alarm in false)
+    return {
+        "count": len(false),
+        "honest_nozzle_years": round(years, 3),
+        **_rate(len(false), years),
+        "by_rule": {rule: {"count": n, **_rate(n, years)} for rule, n in sorted(by_rule.items())},
+        "by_cause": dict(sorted(by_cause.items())),
+        "alarms": list(false),
+    }
+
+
+def _rate(count: int, years: float) -> dict[str, float | None]:
+    """Per 100 nozzle-years, with the exact 95 % interval, and the one-sided limit for what is to be claimed."""
+    if years <= 0:
+        return {"per_100_nozzle_years": None, "low": None, "high": None, "upper_95": None}
+    low, high = poisson_interval(count)
+    rates = (count, low, high, poisson_upper(count))
+    names = ("per_100_nozzle_years", "low", "high", "upper_95")
+    return {name: round(100.0 * rate / years, 4) for name, rate in zip(names, rates, strict=True)}
+
+
+# ---------------------------------------------------------------- what was found
+
+
+def _items(trial: Trial, alarms: Sequence[Alarm]) -> Iterator[dict[str, Any]]:
+    stations = {each.station_id: each for each in trial.stations}
+    right = _rightly_claimed(trial, alarms, stations)
+    for place in sorted(trial.wanted):
+        item = trial.truth.items[place]
+        station = stations.get(item.subject.station_id)
+        if station is not None and place in station.exposures:
+            yield _item(trial, item, station, station.exposures[place], alarms, right)
+
+
+def _rightly_claimed(trial: Trial, alarms: Sequence[Alarm], stations: Mapping[str, StationOutcome]) -> frozenset[int]:
+    """Places of the alarms whose cause is that of something true that they touch then."""
+    places = set()
+    for place, alarm in enumerate(alarms):
+        station = stations.get(alarm.subject.station_id)
+        if station is not None and any(
+            item.cause == alarm.cause
+            and item.onset <= alarm.at <= item.over(station.end)
+            and station.layout.touch(alarm.subject, item.subject)
+            for item in trial.truth.at(station.station_id)
+        ):
+            places.add(place)
+    return frozenset(places)
+
+
+def _item(
+    trial: Trial,
+    item: TruthItem,
+    station: StationOutcome,
+    exposure: Exposure,
+    alarms: Sequence[Alarm],
+    right: frozenset[int],
+) -> dict[str, Any]:
+    last = exposure.begin + timedelta(days=item.horizon_days)
+    there = [
+        (place, alarm)
+        for place, alarm in enumerate(alarms)
+        if alarm.subject.station_id == item.subject.station_id and max(item.onset, station.start) <= alarm.at <= last
+    ]
+    touching = [(place, alarm) for place, alarm in there if station.layout.touch(alarm.subject, item.subject)]
+    matching = sorted((alarm for _, alarm in touching if alarm.cause == item.cause), key=_by_time)
+    others = sorted((alarm for place, alarm in touching if place not in right and alarm.is_root), key=_by_time)
+    elsewhere = (alarm for place, alarm in there if alarm.cause == item.cause and place not in right)
+    named = matching[0] if matching else min(elsewhere, key=_by_time, default=None)
+    first = matching[0] if matching else None
+    bound = bound_days(item)
+    return {
+        "fleet": trial.name,
+        "seed": trial.seed,
+        "scenario": item.scenario,
+        "cause": item.cause,
+        "subject": item.subject.key,
+        "size": item.size,
+        "unit": item.unit,
+        "deterministic": item.deterministic,
+        "horizon_days": item.horizon_days,
+        "onset": iso(item.onset),
+        "first_record": iso(exposure.begin),
+        "cut_short": last > station.end,
+        "found": first is not None,
+        "noticed": bool(touching),
+        "claimed_cause": item.cause if first else others[0].cause if others else NONE,
+        "rule": first.rule if first else None,
+        "detected_at": iso(first.at) if first else None,
+        "delay": _delay(exposure, first.at) if first else None,
+        "bound_days": None if bound is None else round(bound, 3),
+        "records_late": _records_late(exposure, first, station.layout) if first and item.deterministic else None,
+        "named": None if named is None else _named(named.subject, item.subject),
+        "estimate": _estimate(first, item) if first else None,
+        "alarms": len({alarm.of for alarm in matching}),
+        "findings": sum(alarm.findings for alarm in matching),
+    }
+
+
+def _by_time(alarm: Alarm) -> tuple[object, ...]:
+    return (alarm.at, not alarm.is_root, alarm.rule, alarm.subject.key)
+
+
+def _delay(exposure: Exposure, at: datetime) -> dict[str, float]:
+    """From the first affected record: days, and fillings and litres until then, the first included."""
+    until = int(np.searchsorted(exposure.end_us, to_us(at), side="right"))
+    return {
+        "days": round(max((at - exposure.begin).total_seconds(), 0.0) / 86_400, 5),
+        "sales": until,
+        "litres": round(float(exposure.litres[:until].sum(dtype=np.float64)), 2),
+    }
+
+
+def _records_late(exposure: Exposure, alarm: Alarm, layout: Layout) -> int:
+    """Fillings after the first record that shows it until the alarm, of the nozzles that the alarm is about."""
+    told = layout.nozzles_of(alarm.subject)
+    mine = np.array([nozzle in told for nozzle in exposure.nozzles], bool)[exposure.nozzle]
+    at_us = exposure.end_us[mine]
+    return int(np.count_nonzero((at_us > to_us(exposure.begin)) & (at_us <= to_us(alarm.at))))
+
+
+def _named(told: Subject, true: Subject) -> dict[str, bool | None]:
+    """Which parts the alarm names as the truth does; None where the truth names none."""
+    return {
+        part: None
+        if getattr(true, f"{part}_id") is None
+        else getattr(told, f"{part}_id") == getattr(true, f"{part}_id")
+        for part in ("dispenser", "nozzle", "tank")
+    }
+
+
+def _estimate(alarm: Alarm, item: TruthItem) -> dict[str, Any] | None:
+    """Against the truth, where both are in the same unit.
+
+    A relative error is compared with its sign. Of amounts the truth says how much and not which way: the sign is left
+    out.
+    """
+    told = alarm.estimate
+    if told is None or told.unit != item.unit or not item.unit:
+        return None
+    mirror = -1.0 if item.unit != "%" and told.value * item.size < 0.0 else 1.0
+    value = mirror * told.value
+    covered = None
+    if told.low is not None and told.high is not None:
+        low, high = sorted((mirror * told.low, mirror * told.high))
+        covered = low <= item.size <= high
+    return {
+        "value": told.value,
+        "low": told.low,
+        "high": told.high,
+        "error": round(value - item.size, 6),
+        "covered": covered,
+    }
+
+
+# ---------------------------------------------------------------- by scenario
+
+
+def _scenarios(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def kind(item: dict[str, Any]) -> tuple[Any, ...]:
+        return (item["scenario"], item["cause"], item["unit"], item["size"])
+
+    return [_scenario(list(group)) for _, group in groupby(sorted(items, key=kind), kind)]
+
+
+def _scenario(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    found = [item for item in items if item["found"]]
+    low, high = share_interval(len(found), len(items))
+    late = [item["records_late"] for item in found if item["records_late"] is not None]
+    named = [item["named"] for item in items if item["named"] is not None]
+    bounds = [item["bound_days"] for item in found if item["bound_days"]]
+    delay = {name: _spread([item["delay"][name] for item in found]) for name in ("days", "sales", "litres")}
+    mean = delay["days"]["mean"] if delay["days"] else None
+    first = items[0]
+    return {
+        **{key: first[key] for key in ("scenario", "cause", "size", "unit", "deterministic", "horizon_days")},
+        "n": len(items),
+        "found": len(found),
+        "recall": round(len(found) / len(items), 4),
+        "recall_low": round(low, 4),
+        "recall_high": round(high, 4),
+        "noticed": sum(item["noticed"] for item in items),
+        "cut_short": sum(item["cut_short"] for item in items),
+        "rules": dict(sorted(Counter(item["rule"] for item in found).items())),
+        "delay": delay,
+        "bound_days": bounds[0] if bounds else None,
+        "ratio_to_bound": round(mean / bounds[0], 3) if bounds and mean is not None else None,
+        "first_record": {
+            "n": len(late),
+            "on_time": sum(each <= ON_TIME_RECORDS for each in late),
+            "latest": max(late, default=None),
+        },
+        "attribution": {
+            "station": round(len(named) / len(items), 4),
+            **{part: _share([each[part] for each in named]) for part in ("dispenser", "nozzle", "tank")},
+        },
+        "estimate": _estimates([item["estimate"] for item in found if item["estimate"]]),
+        "alarms_per_item": round(sum(item["alarms"] for item in found) / len(found), 3) if found else None,
+        "findings_per_alarm": (
+            round(sum(item["findings"] for item in found) / sum(item["alarms"] for item in found), 3) if found else None
+        ),
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float] | None:
+    if not values:
+        return None
+    told = {"median": quantile(values, 0.5), "mean": sum(values) / len(values), "p90": quantile(values, 0.9)}
+    return {name: round(value, 4) for name, value in told.items()}
+
+
+def _share(told: Sequence[bool | None]) -> float | None:
+    """Of those that could be told."""
+    known = [each for each in told if each is not None]
+    return round(sum(known) / len(known), 4) if known else None
+
+
+def _estimates(told: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    if not told:
+        return None
+    errors = [each["error"] for each in told]
+    covered = [each["covered"] for each in told if each["covered"] is not None]
+    return {
+        "n": len(told),
+        "bias": round(sum(errors) / len(errors), 4),
+        "rmse": round((sum(error * error for error in errors) / len(errors)) ** 0.5, 4),
+        "covered": sum(covered),
+        "with_interval": len(covered),
+        "coverage": round(sum(covered) / len(covered), 4) if covered else None,
+    }
+
+
+def _confusion(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """True cause → claimed cause → how often."""
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    for item in items:
+        table[item["cause"]][item["claimed_cause"]] += 1
+    return {cause: dict(sorted(table[cause].items())) for cause in sorted(table)}
