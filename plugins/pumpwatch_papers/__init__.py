@@ -1,20 +1,24 @@
-"""Rules that look at certificates, licences, seals, work orders and covert tests."""
+"""Rules about papers: certificates, licences, seals, repairs and covert tests, against what the station sells."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from pumpwatch import hookimpl
+from pumpwatch_papers.covert import CovertTests
+from pumpwatch_papers.expiry import CertificateExpired, LicenceExpired
+from pumpwatch_papers.repairs import UnverifiedRepair
+from pumpwatch_papers.seals import Seals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pumpwatch.contracts import Rule
 
-__all__ = ["pumpwatch_detectors"]
+__all__ = ["CertificateExpired", "CovertTests", "LicenceExpired", "Seals", "UnverifiedRepair", "pumpwatch_detectors"]
 
 
 @hookimpl
 def pumpwatch_detectors() -> Sequence[type[Rule]]:
     """Name the rules of this plugin."""
-    return []
+    return [CertificateExpired, CovertTests, LicenceExpired, Seals, UnverifiedRepair]

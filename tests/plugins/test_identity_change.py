@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from pumpwatch import Department, DeviceIdentity, Severity, WorkOrder
+from pumpwatch import Department, DeviceEvent, DeviceIdentity, EventKind, Severity, WorkOrder
 from pumpwatch_integrity.identity import IdentityChange, IdentitySettings
 
 FIELDS = ["serial", "mainboard_serial", "firmware_version", "firmware_digest", "tax_serial"]
@@ -89,7 +89,8 @@ def test_each_field(kit, honest, field):
     assert finding.evidence[0].data["observed"] == "NEW-9"
     for text in (finding.explanation.what.zh, finding.explanation.what.en):
         assert "NEW-9" in text
-        assert str(getattr(honest, field)) in text
+        assert str(getattr(honest, field))[:12] in text
+    assert finding.evidence[0].data["registered"] == getattr(honest, field)
 
 
 def test_all_changed_fields_are_one_finding(kit, honest):
@@ -128,21 +129,79 @@ class TestWorkOrder:
 
     @pytest.mark.parametrize("kind", ["repair", "install", "verification"])
     @pytest.mark.parametrize("days", [-7.0, -1.0, 0.0, 1.0])
-    def test_signed_and_near_is_quiet(self, kit, honest, kind, days):
-        assert self.judged(kit, honest, order(kit, kind=kind, days=days)) == []
+    def test_signed_and_near_is_a_note(self, kit, honest, kind, days):
+        (finding,) = self.judged(kit, honest, order(kit, kind=kind, days=days))
+        assert finding.severity is Severity.INFO
+        assert finding.explanation.title.en == "Dispenser 1 changed with work order"
+        assert "institute" in finding.explanation.why.en
 
     @pytest.mark.parametrize("days", [-7.01, 1.01])
     def test_too_far_is_not(self, kit, honest, days):
-        assert len(self.judged(kit, honest, order(kit, days=days))) == 1
+        (finding,) = self.judged(kit, honest, order(kit, days=days))
+        assert finding.severity is Severity.CRITICAL
 
     @pytest.mark.parametrize("kind", ["inspection", "calibration", ""])
     def test_another_kind_is_not(self, kit, honest, kind):
-        assert len(self.judged(kit, honest, order(kit, kind=kind))) == 1
+        (finding,) = self.judged(kit, honest, order(kit, kind=kind))
+        assert finding.severity is Severity.CRITICAL
 
-    @pytest.mark.parametrize("signature", ["signed_by_repairer", "signed_by_institute", "signed_by_station"])
+    @pytest.mark.parametrize("signature", ["signed_by_repairer", "signed_by_station"])
     @pytest.mark.parametrize("blank", [None, "", " "])
     def test_a_signature_lacking_is_not(self, kit, honest, signature, blank):
-        assert len(self.judged(kit, honest, order(kit, **{signature: blank}))) == 1
+        (finding,) = self.judged(kit, honest, order(kit, **{signature: blank}))
+        assert finding.severity is Severity.CRITICAL
+
+    def test_without_the_institute_it_is_a_note_that_says_so(self, kit, honest):
+        (finding,) = self.judged(kit, honest, order(kit, signed_by_institute=" "))
+        assert finding.severity is Severity.INFO
+        assert finding.explanation.why.en.endswith("signed by repairer and station.")
+        assert "verified" in finding.explanation.otherwise.en
+
+    def test_a_verification_after_the_repair_completes_it(self, kit, honest):
+        repair = order(kit, days=-1.0, signed_by_institute=None)
+        verified = order(kit, days=0.5, kind="verification", signed_by_repairer=None, device_id="S01-N02")
+        (finding,) = self.judged(kit, honest, repair, verified)
+        assert finding.severity is Severity.INFO
+        assert "institute" in finding.explanation.why.en
+
+    def test_a_verification_alone_or_a_nozzles_repair_explains_no_board(self, kit, honest):
+        verified = order(kit, kind="verification", signed_by_repairer=None, device_id="S01-N01")
+        (finding,) = self.judged(kit, honest, verified, order(kit, device_id="S01-N01"))
+        assert finding.severity is Severity.CRITICAL
+
+    def test_another_digest_under_one_version_needs_the_institute(self, kit, honest):
+        half, digest = order(kit, signed_by_institute=None), replace(honest, firmware_digest="cd" * 32)
+        for changed, severity in (
+            (digest, Severity.CRITICAL),
+            (replace(digest, firmware_version="2.0.0"), Severity.INFO),
+        ):
+            history = kit.county()
+            history.orders.append(half)
+            (finding,) = kit.judge(rule(), [changed], history)
+            assert finding.severity is severity
+
+    @pytest.mark.parametrize(
+        ("detail", "days", "severity"),
+        [
+            ("更换主板", -6, Severity.INFO),
+            ("更换主板", -8, Severity.CRITICAL),
+            ("升级固件至 5.0.0", -0.1, Severity.CRITICAL),
+            ("更换滤芯", -0.1, Severity.CRITICAL),
+            ("", -0.9, Severity.INFO),
+            ("", -2, Severity.CRITICAL),
+        ],
+    )
+    def test_an_order_speaks_for_what_it_is_about(self, kit, honest, detail, days, severity):
+        half = order(kit, days=days, signed_by_institute=None, attributes={"detail": detail})
+        (finding,) = self.judged(kit, honest, half)
+        assert finding.severity is severity
+
+    def test_an_order_that_names_the_value_explains_it_for_ever(self, kit, honest):
+        old = order(kit, days=-400, attributes={"detail": "更换主板，新号 MB-9。"})
+        (finding,) = self.judged(kit, honest, old)
+        assert finding.severity is Severity.INFO
+        (finding,) = self.judged(kit, honest, replace(old, attributes={"detail": "更换主板，新号 MB-99"}))
+        assert finding.severity is Severity.CRITICAL
 
     def test_three_orders_with_one_signature_each_are_not(self, kit, honest):
         orders = [
@@ -150,21 +209,24 @@ class TestWorkOrder:
             order(kit, signed_by_repairer=None, signed_by_station=None),
             order(kit, signed_by_institute=None, signed_by_station=None),
         ]
-        assert len(self.judged(kit, honest, *orders)) == 1
+        assert [f.severity for f in self.judged(kit, honest, *orders)] == [Severity.CRITICAL]
 
     def test_another_dispenser_or_station_is_not(self, kit, honest):
-        assert len(self.judged(kit, honest, order(kit, device_id="S01-D2"))) == 1
-        assert len(self.judged(kit, honest, order(kit, station_id="S02"))) == 1
+        for other in (order(kit, device_id="S01-D2"), order(kit, station_id="S02")):
+            assert [f.severity for f in self.judged(kit, honest, other)] == [Severity.CRITICAL]
 
     def test_the_days_are_a_setting(self, kit, honest):
-        assert self.judged(kit, honest, order(kit, days=-20.0), work_order_days=30) == []
+        (finding,) = self.judged(kit, honest, order(kit, days=-20.0), work_order_days=30)
+        assert finding.severity is Severity.INFO
 
-    def test_judged_again_after_the_order_is_quiet(self, kit, honest):
+    def test_judged_again_after_the_order_is_a_note_of_its_own(self, kit, honest):
         history, judged = kit.county(), rule()
         changed = replace(honest, encoder_serials={"S01-N01": "ENC-9"})
-        assert len(kit.judge(judged, [changed], history)) == 1
+        (alarm,) = kit.judge(judged, [changed], history)
         history.orders.append(order(kit, days=0.5))
-        assert kit.judge(judged, [changed, replace(changed, at=kit.NOON + timedelta(hours=13))], history) == []
+        notes = kit.judge(judged, [changed, replace(changed, at=kit.NOON + timedelta(hours=13))], history)
+        assert [note.severity for note in notes] == [Severity.INFO, Severity.INFO]
+        assert alarm.id not in {note.id for note in notes}
 
 
 class TestRepeats:
@@ -188,3 +250,42 @@ class TestRepeats:
             for f in kit.judge(rule(), [replace(honest, mainboard_serial=serial)], kit.county())
         }
         assert len(ids) == 2
+
+
+class TestEvents:
+    """What data sets hold: events of kind identity, for a dispenser or for a nozzle."""
+
+    def event(self, kit, device, **detail):
+        return DeviceEvent(kit.NOON, "S01", device, EventKind.IDENTITY, detail)
+
+    def test_an_event_is_judged_like_an_identity(self, kit, honest):
+        (told,) = kit.judge(rule(), [replace(honest, mainboard_serial="MB-9")], kit.county())
+        (event,) = kit.judge(rule(), [self.event(kit, "S01-D1", mainboard_serial="MB-9")], kit.county())
+        assert (event.id, event.subject, event.explanation) == (told.id, told.subject, told.explanation)
+
+    @pytest.mark.parametrize("device", ["S01-N02", "S01-D1"])
+    def test_an_encoder_is_told_by_the_nozzle_or_for_it(self, kit, device):
+        more = {} if device == "S01-N02" else {"nozzle_id": "S01-N02"}
+        (finding,) = kit.judge(rule(), [self.event(kit, device, encoder_serial="ENC-9", **more)], kit.county())
+        assert (finding.subject.dispenser_id, finding.subject.nozzle_id) == ("S01-D1", "S01-N02")
+
+    def test_what_is_registered_or_unknown_is_quiet(self, kit):
+        events = [
+            self.event(kit, "S01-D1", mainboard_serial="mb-1", note="x"),
+            self.event(kit, "S01-N02", encoder_serial="ENC-2"),
+            self.event(kit, "TLS", mainboard_serial="MB-9"),
+            self.event(kit, "S01-D1", encoder_serial="ENC-9"),
+            self.event(kit, "S01-D1"),
+            DeviceEvent(kit.NOON, "S01", "S01-D1", EventKind.POWER, {"mainboard_serial": "MB-9"}),
+        ]
+        assert kit.judge(rule(), events, kit.county()) == []
+
+    def test_a_power_cut_just_before_is_told(self, kit):
+        cut = DeviceEvent(
+            kit.NOON - timedelta(minutes=3), "S01", "S01-D1", EventKind.POWER, {"up": True, "off_s": 1500.0}
+        )
+        other = replace(cut, device_id="S01-D2", detail={"up": True, "off_s": 9_000.0})
+        change = self.event(kit, "S01-D1", mainboard_serial="MB-9")
+        (finding,) = kit.judge(rule(), [cut, other, change], kit.county())
+        assert "25 minutes" in finding.explanation.what.en
+        assert finding.evidence[-1].data["off_minutes"] == 25.0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from pumpwatch.detection.replay import in_order
 from pumpwatch.model import Evidence, Finding, Severity
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def episodes(findings: Iterable[Finding], gap: timedelta = COOL_DOWN) -> list[Cl
     In the order of ``replay.in_order`` of their roots, whatever order the findings came in and however often.
     """
     alike: dict[tuple[str, str, str], list[Finding]] = defaultdict(list)
-    for finding in {each.id: each for each in findings}.values():
+    for finding in in_order(findings):
         alike[finding.rule, finding.cause, finding.subject.key].append(finding)
     claims: list[Claim] = []
     for group in alike.values():

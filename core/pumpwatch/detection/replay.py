@@ -178,5 +178,10 @@ def compare_stations(
 
 
 def in_order(findings: Iterable[Finding]) -> list[Finding]:
-    """Each finding once, in the order of their times, then rules and subjects: the order of every list."""
-    return sorted({f.id: f for f in findings}.values(), key=lambda f: (f.detected_at, f.rule, f.subject.key, f.id))
+    """Each finding once, as it was first claimed, in the order of times, rules and subjects: that of every list."""
+    once: dict[str, Finding] = {}
+    for finding in findings:
+        known = once.get(finding.id)
+        if known is None or finding.detected_at < known.detected_at:
+            once[finding.id] = finding
+    return sorted(once.values(), key=lambda f: (f.detected_at, f.rule, f.subject.key, f.id))

@@ -48,14 +48,16 @@ class Ear:
         self.withdrawn = []
 
     async def hear(self, finding) -> None:
-        self.findings[finding.id] = finding
+        known = self.findings.get(finding.id)
+        if known is None or finding.detected_at <= known.detected_at:
+            self.findings[finding.id] = finding
 
     async def take_back(self, finding_id) -> None:
         self.withdrawn.append(finding_id)
         self.findings.pop(finding_id, None)
 
     async def follow(self, finding, cause_id) -> None:
-        self.findings[finding.id] = finding
+        await self.hear(finding)
 
     async def standing(self, rule, keys) -> None:
         """Record rules do not stand."""
