@@ -5,16 +5,30 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pumpwatch import hookimpl
+from pumpwatch_wetstock.books import HiddenSales
+from pumpwatch_wetstock.mapping import ProductSwap, WrongTank
+from pumpwatch_wetstock.papers import DeliveryPapers, OverFill
+from pumpwatch_wetstock.shortage import DeliveryShort
+from pumpwatch_wetstock.withdrawals import UnrecordedWithdrawal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pumpwatch.contracts import Rule
 
-__all__ = ["pumpwatch_detectors"]
+__all__ = [
+    "DeliveryPapers",
+    "DeliveryShort",
+    "HiddenSales",
+    "OverFill",
+    "ProductSwap",
+    "UnrecordedWithdrawal",
+    "WrongTank",
+    "pumpwatch_detectors",
+]
 
 
 @hookimpl
 def pumpwatch_detectors() -> Sequence[type[Rule]]:
     """Name the rules of this plugin."""
-    return []
+    return [UnrecordedWithdrawal, DeliveryPapers, OverFill, DeliveryShort, HiddenSales, WrongTank, ProductSwap]

@@ -121,8 +121,9 @@ def simulated(fleets: Sequence[str], seeds: Sequence[int], scenarios: Sequence[s
 
 
 def _matches(scenario: Scenario, patterns: Sequence[str]) -> bool:
+    """By id or name; ``T*`` are the ids with a T, ``t*`` the names."""
     names = (scenario.id, scenario.name, scenario.truth_name)
-    return any(fnmatchcase(name.lower(), pattern.lower()) for pattern in patterns for name in names)
+    return any(fnmatchcase(name, each) or name.lower() == each.lower() for each in patterns for name in names)
 
 
 @lru_cache(maxsize=4)

@@ -1,0 +1,469 @@
+"""The rule ``unrecorded_withdrawal``: a tank falls and no record says why."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import ClassVar, Final
+
+from pydantic import Field
+
+from pumpwatch import (
+    About,
+    Channel,
+    Department,
+    Estimate,
+    Evidence,
+    Explanation,
+    Finding,
+    PluginSettings,
+    Review,
+    Severity,
+    StationPast,
+    Subject,
+    Text,
+    finding_id,
+    from_us,
+    to_us,
+)
+from pumpwatch.wording import litres, local, nozzle_label, station_label, title, yuan
+from pumpwatch_wetstock.balance import DAY_US, HOUR_US, MINUTE_US, Course, courses, wrong_clocks
+from pumpwatch_wetstock.falls import Counted, Fall, Night, counted, falls, moved_l, nights
+from pumpwatch_wetstock.figures import course_label, level_figure, price_cny
+
+_Z95: Final = 1.96
+_NIGHT_H: Final = (22.0, 6.0)
+_WEEK: Final = 7
+_QUIET_L: Final = 150.0
+"""Sold while a fall is measured, up to which the hour is quiet."""
+_BY_DAY: Final = 1.6
+"""How much larger a fall must be by day, when sales shake the difference."""
+_CLOCK_DAYS: Final = 2
+
+
+class WithdrawalSettings(PluginSettings):
+    """Keys of ``[rules.unrecorded_withdrawal]``."""
+
+    sigmas: float = Field(6.5, ge=4.0, description="Threshold of a single fall, robust deviations of its statistic.")
+    least_l: float = Field(15.0, gt=0.0, description="What is less is left alone, litres.")
+    alone_sigmas: float = Field(10.0, ge=5.0, description="The same where no nozzle's counter speaks for the fall.")
+    alone_l: float = Field(45.0, gt=0.0, description="The least such fall at a quiet hour of the night, litres.")
+    night_sigmas: float = Field(6.0, ge=4.0, description="Threshold of a whole night's loss, robust deviations.")
+    night_least_l: float = Field(60.0, gt=0.0, description="A night that lost less is left alone, litres.")
+    judged_h: float = Field(10.0, ge=9.0, le=12.0, description="Local hour at which the night before is judged.")
+    utc_offset_h: float = Field(8.0, ge=-12.0, le=14.0, description="Local time of the stations, hours from UTC.")
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a night (from one judgement to the next) shows of one cause at one subject."""
+
+    cause: str
+    subject: Subject
+    course: Course
+    falls: tuple[Fall, ...]
+    counted: tuple[Counted, ...] = ()
+    night: Night | None = None
+
+    @property
+    def litres(self) -> float:
+        """All together, at 20 °C."""
+        return self.night.litres if self.night is not None else math.fsum(fall.litres for fall in self.falls)
+
+    @property
+    def sd_l(self) -> float:
+        """Of ``litres``."""
+        return self.night.sd_l if self.night is not None else math.hypot(*(fall.sd_l for fall in self.falls))
+
+    @property
+    def start_us(self) -> int:
+        """When the first began."""
+        return self.night.start_us if self.night is not None else min(fall.start_us for fall in self.falls)
+
+    @property
+    def end_us(self) -> int:
+        """When the last was over."""
+        return self.night.end_us if self.night is not None else max(fall.end_us for fall in self.falls)
+
+
+class UnrecordedWithdrawal(Review):
+    """Falls of a tank beyond what was sold; each morning the night is judged, one finding a cause, subject and week."""
+
+    rule: ClassVar[str] = "unrecorded_withdrawal"
+    Settings: ClassVar[type[PluginSettings]] = WithdrawalSettings
+    needs: ClassVar[frozenset[Channel]] = frozenset({Channel.TANK_READINGS})
+    lookback: ClassVar[timedelta] = timedelta(days=42)
+    settings: WithdrawalSettings
+    about: ClassVar[About] = About(
+        title=Text("无记录出油", "Unrecorded withdrawal"),
+        catches=("T05", "T06", "W03", "C01"),
+        inputs="Tank readings (at most an hour apart), fillings, totalizers and sequence numbers; work orders, clock "
+        "events.",
+        statistic="d = mean of six readings of held plus sold (20 °C, joined tanks as one) before, less that of six "
+        "readings from a quarter of an hour later, less the median of d of that day and 0.3 % of what was sold; over a "
+        "silence the same across it. For slow withdrawals: the loss from 19:00 to 08:00 against the deviation of the "
+        "nights of four weeks and against the loss an hour of the day before.",
+        threshold="d > 6.5 robust deviations of d itself over a fortnight (noise, wander and the timing of sales are "
+        "in it) + 0.8 % of what was sold, and 15 L, where a nozzle's totalizer moved by as much; without such a "
+        "witness "
+        "10 deviations and 45 L at quiet hours of the night, 16 and 72 L otherwise. The fall must have lasted "
+        "for two hours and the level must have "
+        "stood as high for three hours before. With white noise d has σ·√(2/6) = 0.58 σ, two single readings have "
+        "1.41 σ. A night: 6 deviations and 60 L on two of three nights, and at least twice the day's loss an hour.",
+        power="Six stations, probes of 1.5 to 8 L, nuisances 1.2 times the assumed: T05 (120 L and 30 L a night) found "
+        "6 of 6 on the first morning; T06 with 600 L a day 6 of 6 on the first morning, 200 L in twenty fills 6 of 6 "
+        "after 1.4 to 19 days, 200 L in one fill 6 of 6 after 1.4 to 4.4 days (its first night is called "
+        "theft); W03 of "
+        "200 L 6 of 6 on the first morning, of 60 L 4 of 6; C01 of 2 h and of half an hour 6 of 6. Over 246 "
+        "honest nozzle-years (nuisances 1.5 times the assumed) no fall reached "
+        "the thresholds: at most 33 L at night and 64 L by day.",
+        pitfalls="Deliveries and ninety minutes after them (sloshing, warm fuel that shrinks), work on the tank, a new "
+        "probe and test draws are left out. A leak is even: it is in the median. Records with wrong times make falls "
+        "that pass or that a rise of the same size goes with. A fall that missing sequence numbers of a nozzle explain "
+        "is left to the rule that counts them.",
+        source="Detection notes D10, D11, L2; level noise and wander of magnetostrictive probes, A3.",
+    )
+
+    def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:
+        """Each morning at the hour of judgement."""
+        offset = round((self.settings.judged_h - self.settings.utc_offset_h) * HOUR_US)
+        first = (to_us(since) - offset) // DAY_US + 1
+        last = (to_us(until) - offset) // DAY_US
+        claims = self._claims(past, offset)
+        for day in range(first, last + 1):
+            for claim in claims.get(day, ()):
+                week = day // _WEEK * _WEEK
+                told = any(
+                    (claim.cause, claim.subject.key) == (other.cause, other.subject.key)
+                    for earlier in range(week, day)
+                    for other in claims.get(earlier, ())
+                )
+                if not told:
+                    yield self._finding(past, claim, day * DAY_US + offset)
+
+    def _claims(self, past: StationPast, offset: int) -> dict[int, list[Claim]]:
+        """By day of judgement (days since 1970)."""
+        claims: dict[int, list[Claim]] = defaultdict(list)
+        silent: dict[int, list[tuple[Course, Fall]]] = defaultdict(list)
+        for course in courses(past):
+            by_day: dict[int, list[Fall]] = defaultdict(list)
+            for fall in falls(course, self.settings.least_l, self.settings.sigmas):
+                day = -((offset - fall.judged_us) // DAY_US)
+                if fall.silent:
+                    silent[day].append((course, fall))
+                else:
+                    by_day[day].append(fall)
+            for day, found in self._by_night(past, course, by_day, offset).items():
+                claims[day] += found
+        for day, pairs in silent.items():
+            claims[day] += self._while_silent(past, pairs)
+        return claims
+
+    def _by_night(
+        self, past: StationPast, course: Course, by_day: dict[int, list[Fall]], offset: int
+    ) -> dict[int, list[Claim]]:
+        claims: dict[int, list[Claim]] = defaultdict(list)
+        clocks = wrong_clocks(past, course)
+        nozzles = counted(past, course) if by_day else ()
+        open_falls: dict[int, list[Fall]] = {}
+        for day in sorted(by_day):
+            due = day * DAY_US + offset
+            if any(due - _CLOCK_DAYS * DAY_US < clock <= due for clock in clocks):
+                continue
+            rest: list[Fall] = []
+            mine: dict[str, list[tuple[Fall, Counted]]] = defaultdict(list)
+            for fall in by_day[day]:
+                known = [each for each in nozzles if each.end_us <= due]
+                if _moved_elsewhere(past, course, fall) or _missing(known, fall):
+                    continue
+                told = [each for each in known if _explains(each, fall, by_day[day])]
+                if told:
+                    mine[told[0].nozzle_id].append((fall, told[0]))
+                elif self._strong(fall):
+                    rest.append(fall)
+            for nozzle, pairs in mine.items():
+                subject = past.subject(nozzle)
+                those = tuple(fall for fall, _ in pairs)
+                seen = tuple(dict.fromkeys(each for _, each in pairs))
+                claims[day].append(Claim("offline_sale", subject, course, those, seen))
+            if rest:
+                open_falls[day] = rest
+        slow, lost = self._slow(past, course, offset)
+        for day, rest in open_falls.items():
+            again = len(rest) > 1 or sum(day - back in open_falls for back in (1, 2, 3)) >= 2
+            again |= any(day - back in slow for back in range(4))
+            night = lost.get(day)
+            if night is not None:
+                more = night.litres - math.fsum(fall.litres for fall in rest)
+                again |= more > max(4.0 * night.sd_l, self.settings.night_least_l)
+            at_night = all(self._is_night(fall.start_us) for fall in rest)
+            cause = "offline_sale" if again or not at_night else "theft"
+            claims[day].append(Claim(cause, course.subject, course, tuple(rest)))
+        for day, night in slow.items():
+            if day not in by_day:
+                claims[day].append(Claim("offline_sale", course.subject, course, (), night=night))
+        return claims
+
+    def _slow(self, past: StationPast, course: Course, offset: int) -> tuple[dict[int, Night], dict[int, Night]]:
+        """By day of judgement: nights that lost too much, as at least one of the two before did; and all nights."""
+        if not len(course.at_us):
+            return {}, {}
+        shift = round(self.settings.utc_offset_h * HOUR_US)
+        first, last = ((int(at) + shift) // DAY_US for at in (course.at_us[0], course.at_us[-1]))
+        made = {
+            -((offset - night.end_us) // DAY_US): night
+            for night in nights(course, [day * DAY_US - shift for day in range(first, last + 1)])
+        }
+        heavy = {}
+        for day, night in made.items():
+            if night.litres <= max(self.settings.night_sigmas * night.sd_l, self.settings.night_least_l):
+                continue
+            by_day = [made[d].day_l_per_h for d in (day - 1, day) if d in made]
+            known = [each for each in by_day if not math.isnan(each)]
+            even = not known or known[-1] > 0.5 * night.l_per_h
+            given = sum(
+                max(moved_l(other, night.start_us, night.end_us), 0.0)
+                for other in courses(past)
+                if other is not course and not other.stirred[other.rows(night.start_us, night.end_us)].any()
+            )
+            if not even and given < 0.4 * night.litres:
+                heavy[day] = night
+        return {day: night for day, night in heavy.items() if day - 1 in heavy or day - 2 in heavy}, made
+
+    def _while_silent(self, past: StationPast, pairs: list[tuple[Course, Fall]]) -> Iterator[Claim]:
+        """Tanks that were silent together are the station's silence; one that was alone is a fall like others."""
+        for course, fall in pairs:
+            others = [
+                silent.litres
+                for other, silent in pairs
+                if other is not course and silent.start_us < fall.end_us and fall.start_us < silent.end_us
+            ]
+            alone = not others and any(
+                other is not course
+                and other.rows(fall.start_us + MINUTE_US, fall.end_us).stop
+                > other.rows(fall.start_us + MINUTE_US, fall.end_us).start
+                for other in courses(past)
+            )
+            if alone:
+                cause = "theft" if self._is_night(fall.start_us) else "offline_sale"
+                yield Claim(cause, course.subject, course, (fall,))
+            elif not others or (course, fall) == max(pairs, key=lambda pair: (pair[1].litres, pair[0].tanks)):
+                whole = replace(fall, litres=fall.litres + math.fsum(others))
+                yield Claim("collector_outage", Subject(past.station_id), course, (whole,))
+
+    def _strong(self, fall: Fall) -> bool:
+        """Whether a fall that no counter speaks for stands by itself."""
+        settings = self.settings
+        if self._is_night(fall.start_us) and fall.sold_l < _QUIET_L:
+            return fall.litres > max(settings.alone_sigmas * fall.sd_l, settings.alone_l)
+        return fall.litres > _BY_DAY * max(settings.alone_sigmas * fall.sd_l, settings.alone_l)
+
+    def _is_night(self, at_us: int) -> bool:
+        hour = (at_us / HOUR_US + self.settings.utc_offset_h) % 24.0
+        return hour >= _NIGHT_H[0] or hour < _NIGHT_H[1]
+
+    # ------------------------------------------------------------ words
+
+    def _finding(self, past: StationPast, claim: Claim, due_us: int) -> Finding:
+        course = claim.course
+        half = _Z95 * claim.sd_l + 0.005 * claim.litres
+        price = price_cny(past, course, claim.end_us)
+        return Finding(
+            id=finding_id(self.rule, claim.subject, claim.cause, claim.start_us),
+            rule=self.rule,
+            cause=claim.cause,
+            subject=claim.subject,
+            severity=Severity.HIGH,
+            departments=_DEPARTMENTS[claim.cause],
+            onset=from_us(claim.start_us),
+            detected_at=from_us(due_us),
+            explanation=self._explain(past, claim, price),
+            estimate=Estimate(
+                round(claim.litres, 1), "L", round(claim.litres - half, 1), round(claim.litres + half, 1), 0.95
+            ),
+            evidence=(
+                *(_fall_evidence(course, fall) for fall in claim.falls[:12]),
+                *(_counted_evidence(each) for each in claim.counted[:6]),
+            )
+            or (_night_evidence(course, claim),),
+            figures=(
+                level_figure(
+                    course,
+                    claim.start_us - 5 * HOUR_US,
+                    min(claim.end_us + 5 * HOUR_US, due_us),
+                    tuple(
+                        (fall.start_us, Text(f"−{fall.litres:.0f} L", f"−{fall.litres:.0f} L"))
+                        for fall in claim.falls[:12]
+                    ),
+                    alarm_us=(claim.start_us, claim.end_us),
+                ),
+            ),
+        )
+
+    def _explain(self, past: StationPast, claim: Claim, price: float | None) -> Explanation:
+        offset, course = self.settings.utc_offset_h, claim.course
+        start, end = local(from_us(claim.start_us), offset), local(from_us(claim.end_us), offset)
+        tank = course_label(course)
+        worth = f"，合 {yuan(claim.litres * price)}" if price else ""
+        worth_en = f", {yuan(claim.litres * price)}" if price else ""
+        sold = math.fsum(fall.sold_l for fall in claim.falls)
+        times = len(claim.falls)
+        if claim.night is not None:
+            seen_zh = f"整夜（{start} 至 {end}）比售出量多下降 {litres(claim.litres)}{worth}，白天没有同样的下降"
+            seen_en = (
+                f"from {start} to {end} it fell by {litres(claim.litres)}{worth_en} more than was sold; not so by day"
+            )
+        elif claim.cause == "collector_outage":
+            seen_zh = f"数据中断期间（{start} 至 {end}）液位下降，而记录缺 {litres(claim.litres)}{worth}"
+            seen_en = f"while nothing was heard ({start} to {end}) the tanks fell by {litres(claim.litres)}{worth_en}"
+            seen_en += " without a record"
+        else:
+            seen_zh = (
+                f"{start} 至 {end} 之间下降 {times} 次，共 {litres(claim.litres)}{worth}，"
+                f"同时段有记录的售出只有 {litres(sold)}"
+            )
+            seen_en = (
+                f"{'one fall' if times == 1 else f'{times} falls'} between {start} and {end}, "
+                f"{litres(claim.litres)}{worth_en} in all beyond the {litres(sold)} that records say were sold"
+            )
+        label, name, name_en = tank, "无记录出油", "unrecorded"
+        if claim.cause == "collector_outage":
+            label = station_label(past.station, past.station_id)
+            name, name_en = "断采期间出油", "sold while silent"
+        elif claim.counted:
+            label = nozzle_label(claim.counted[0].nozzle_id)
+            seen_zh += f"；{label.zh}泵码同时段多走 {litres(math.fsum(each.litres for each in claim.counted))}"
+            moved = litres(math.fsum(each.litres for each in claim.counted))
+            seen_en += f"; the totalizer of {label.en} moved {moved} beyond its records at that time"
+        elif claim.cause == "theft":
+            name, name_en = "夜间油位下降", "fell at night"
+        limit = claim.falls[0].limit_l if claim.falls else self.settings.night_sigmas * claim.sd_l
+        return Explanation(
+            title=title(label, f"{name} {claim.litres:,.0f} L", f"{name_en}, {claim.litres:,.0f} L"),
+            what=Text(zh=f"{tank.zh}：{seen_zh}。", en=f"{tank.en}: {seen_en}."),
+            why=Text(
+                zh=f"诚实时这一差值的标准差约 {claim.sd_l:.1f} L（含液位噪声、漂移和售油时差），界限 {limit:.0f} L；"
+                f"下降前三小时和之后两小时液位稳定，附近没有卸油、检定回罐或油罐作业。",
+                en=f"Honestly this difference has a deviation of about {claim.sd_l:.1f} L (noise, wander and timing of "
+                f"sales), the limit is {limit:.0f} L; the level was steady for three hours before and two after, and "
+                "there was no delivery, verification or work on the tank.",
+            ),
+            otherwise=_OTHERWISE[claim.cause],
+            on_site=_ON_SITE[claim.cause],
+        )
+
+
+def _explains(each: Counted, fall: Fall, fellows: list[Fall]) -> bool:
+    """Whether a nozzle's counter moved over this fall, by it or by it and others of its time together."""
+    if math.isnan(each.litres) or not (each.start_us <= fall.end_us and fall.start_us <= each.end_us):
+        return False
+    together = math.fsum(o.litres for o in fellows if each.start_us <= o.end_us and o.start_us <= each.end_us)
+    slack = 0.25 * each.litres + 5.0 * fall.sd_l
+    return each.litres > 0.5 and (abs(fall.litres - each.litres) <= slack or abs(together - each.litres) <= slack)
+
+
+def _missing(known: list[Counted], fall: Fall) -> bool:
+    """Whether records that are missing by their numbers may be this fall: that is another rule's matter."""
+    gone = [o for o in known if o.missing and o.start_us <= fall.end_us and fall.start_us <= o.end_us]
+    return any(math.isnan(each.litres) for each in gone) or (
+        math.fsum(each.litres for each in gone) > 0.5 * fall.litres
+    )
+
+
+def _moved_elsewhere(past: StationPast, course: Course, fall: Fall) -> bool:
+    """Whether another tank gained as much: then fuel was moved, or a nozzle draws from another tank than registered.
+
+    Or lost as much, in great steps: then it is the data of all gauges that jump.
+    """
+    for other in courses(past):
+        if other is not course:
+            moved = moved_l(other, fall.start_us, fall.end_us)
+            if moved > 0.5 * fall.litres or (abs(moved) > 0.5 * fall.litres and fall.litres > 500.0):
+                return True
+    return False
+
+
+_DEPARTMENTS: Final = {
+    "theft": (Department.POLICE,),
+    "offline_sale": (Department.TAX, Department.COMMERCE, Department.EMERGENCY),
+    "collector_outage": (Department.MARKET_REGULATION, Department.TAX),
+}
+_OTHERWISE: Final = {
+    "theft": Text(
+        zh="维修抽油、清罐或倒罐而没有工单；值班人员加油未经油枪；探棒故障跳变。",
+        en="Fuel pumped out for repair, cleaning or another tank without a work order; staff filling past the nozzles; "
+        "a probe that jumped.",
+    ),
+    "offline_sale": Text(
+        zh="加油机登记在别的油罐；交易记录丢失或迟到；倒罐而没有工单；油罐泄漏。",
+        en="A nozzle registered at another tank; records lost or late; fuel moved to another tank without a work "
+        "order; a leak.",
+    ),
+    "collector_outage": Text(
+        zh="设备停电或检修；断采期间的记录尚未补传。",
+        en="A power cut or maintenance; records of the silence that are still to come.",
+    ),
+}
+_ON_SITE: Final = {
+    "theft": Text(
+        zh="查看该时段卸油口、人孔和出入口监控；检查人孔锁与铅封；人工量油复核；必要时报警。",
+        en="Look at the video of fill point, manhole and gates of that time; check locks and seals of the manhole; dip "
+        "the tank; call the police if needed.",
+    ),
+    "offline_sale": Text(
+        zh="抄录各枪机械泵码并与记录核对；查找未登记的加油机、软管和旁通管线；查看该时段监控；核对当日现金与税控。",
+        en="Write down the mechanical totalizers and compare them with the records; look for unregistered dispensers, "
+        "hoses and by-passes; look at the video of that time; compare cash and tax control.",
+    ),
+    "collector_outage": Text(
+        zh="核对断采前后泵码与液位；查采集器电源、接线和封印；查看该时段监控和收款流水。",
+        en="Compare totalizers and levels before and after; check the collector's power, wiring and seals; look at the "
+        "video and the takings of that time.",
+    ),
+}
+
+
+def _fall_evidence(course: Course, fall: Fall) -> Evidence:
+    return Evidence(
+        "tank_fall",
+        course.tanks[0],
+        {
+            "start": from_us(fall.start_us).isoformat(),
+            "end": from_us(fall.end_us).isoformat(),
+            "fall_20c_l": round(fall.litres, 1),
+            "sd_l": round(fall.sd_l, 2),
+            "limit_l": round(fall.limit_l, 1),
+            "sold_20c_l": round(fall.sold_l, 1),
+            "silent": fall.silent,
+        },
+    )
+
+
+def _counted_evidence(each: Counted) -> Evidence:
+    return Evidence(
+        "totalizer_gap",
+        each.nozzle_id,
+        {
+            "after": from_us(each.start_us).isoformat(),
+            "before": from_us(each.end_us).isoformat(),
+            "moved_l": round(each.litres, 2),
+        },
+    )
+
+
+def _night_evidence(course: Course, claim: Claim) -> Evidence:
+    day = claim.night.day_l_per_h if claim.night is not None else math.nan
+    return Evidence(
+        "night_balance",
+        course.tanks[0],
+        {
+            "start": from_us(claim.start_us).isoformat(),
+            "end": from_us(claim.end_us).isoformat(),
+            "lost_20c_l": round(claim.litres, 1),
+            "sd_l": round(claim.sd_l, 1),
+            "lost_by_day_l_per_h": None if math.isnan(day) else round(day, 2),
+        },
+    )
