@@ -65,7 +65,8 @@ def dashboards(stand_in: str) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def control(stand_in: str) -> Iterator[Callable[..., list[dict[str, str]]]]:
     """Tell the stand-in what to show; gives back the acts it was told of since the last call."""
-    with httpx.Client(base_url=stand_in, headers={"Authorization": f"Bearer {TOKEN}"}, trust_env=False) as client:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with httpx.Client(base_url=stand_in, headers=headers, trust_env=False, timeout=60) as client:
 
         def tell(what: str, **query: str | int) -> list[dict[str, str]]:
             answer = client.post(f"/stand-in/{what}", params=query)

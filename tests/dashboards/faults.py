@@ -103,6 +103,7 @@ def shoot(
 ) -> Iterator[Shot]:
     """Open ``url`` in a window of its own, wait until ``ready`` is there and the fonts are, and watch what it does."""
     context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="no-preference")
+    context.set_default_timeout(120_000)
     page = context.new_page()
     shot, home = Shot(page), urlsplit(url).netloc
     page.on(

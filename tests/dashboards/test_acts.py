@@ -105,6 +105,7 @@ def test_refusal_of_the_api_is_told(county: Callable[..., Any], dashboards: str,
 def test_language_and_theme_are_remembered(dashboards: str, browsing: Any) -> None:
     def look(browser: Any) -> list[tuple[str, str]]:
         context = browser.new_context()
+        context.set_default_timeout(120_000)
         page, seen = context.new_page(), []
         for path in ("?lang=en&theme=dark", "", "station?id=S22", "?lang=zh"):
             page.goto(f"{dashboards}/{path}")

@@ -18,7 +18,7 @@ ACK = "/data/alarms/A-001042/acknowledge"
 
 @pytest.fixture
 def web(dashboards: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=dashboards, trust_env=False) as client:
+    with httpx.Client(base_url=dashboards, trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -192,13 +192,13 @@ def test_without_the_api_pages_still_open_and_say_why() -> None:
         assert process.stdin is not None
         assert process.stderr is not None
         url = process.stdout.readline().split()[-1].rstrip("/")
-        with httpx.Client(base_url=url, trust_env=False) as web:
+        with httpx.Client(base_url=url, trust_env=False, timeout=60) as web:
             assert web.get("/").status_code == 200
             answer = web.get("/data/alarms")
             assert (answer.status_code, answer.json()["error"]) == (503, "not_reachable")
             assert post(web).status_code == 503
         process.stdin.close()
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
         assert process.stderr.read().count("live feed lost") == 1, "a loss is logged once, not each time it is tried"
 
 
@@ -215,7 +215,7 @@ def test_a_bad_command_line_says_what_to_do(arguments: list[str], said: str) -> 
             [sys.executable, "-m", "pumpwatch_dashboards", *words],
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=240,
             check=False,
         )
     assert done.returncode == 2

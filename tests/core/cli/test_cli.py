@@ -27,7 +27,7 @@ settings = { brand = "generic-4", unit = 1 }
 
 def pumpwatch(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error::DeprecationWarning:pumpwatch", "-m", "pumpwatch", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
 
 def test_check_names_three_mistakes_with_line_and_remedy(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_stretch_made_from_what_the_one_before_left_is_the_same_in_another_pro
         [sys.executable, "-c", CHILD, str(left), str(ORIGIN_US)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=True,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sorted(roots)), "PYTHONHASHSEED": "7"},
     )
