@@ -235,7 +235,8 @@ class _Scan:
 
     async def _publish(self, samples: Sequence[Sample], records: tuple[Record, ...]) -> None:
         """Pass on what has changed, and what has not been said for a heartbeat."""
-        now, sent, heartbeat = self._clock.monotonic(), self._sent, self._settings.heartbeat_s
+        now, sent = self._clock.monotonic(), self._sent
+        heartbeat = self._settings.heartbeat_s - self._period / 2  # no scan takes as long as another: the nearest one
         news = []
         for sample in samples:
             value, quality, at = sent.get(sample.tag, (None, None, -1e9))

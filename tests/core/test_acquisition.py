@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from datetime import datetime
+from itertools import pairwise
 
 import pytest
 
@@ -120,6 +121,22 @@ async def test_an_unchanged_value_is_passed_on_once_a_heartbeat() -> None:
         bench.puppets[0].volume = 1.25
         await bench.clock.advance(1)
         assert bench.hub.latest[f"S01/D1/{FAST.name}"].value == 1.25
+
+
+async def test_a_heartbeat_does_not_wait_for_another_scan_because_the_last_one_took_longer() -> None:
+    async with Bench() as bench:
+        puppet = bench.puppets[0]
+        read = puppet.read
+
+        async def slow_at_first(tags: Sequence[Tag], now: datetime) -> Reading:
+            if not puppet.reads:
+                await bench.clock.sleep(0.3)
+            return await read(tags, now)
+
+        puppet.read = slow_at_first  # type: ignore[method-assign]
+        await bench.clock.advance(35)
+        said = [b.arrived for b in bench.batches if f"S01/D1/{FAST.name}" in b.samples.paths]
+        assert [round((b - a).total_seconds(), 3) for a, b in pairwise(said)][:2] == [9.7, 10.0]
 
 
 @pytest.mark.parametrize(
