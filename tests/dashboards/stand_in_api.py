@@ -161,6 +161,7 @@ async def serve(asked: argparse.Namespace) -> None:
     config.load()
     server = uvicorn.Server(config)
     socket = config.bind_socket()
+    socket.listen()  # whoever reads the address may come at once
     sys.stdout.write(f"stand-in on http://127.0.0.1:{socket.getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve([socket])
