@@ -90,7 +90,7 @@ class FirmwareCampaign(Comparison):
         pitfalls="Whether a single change is an alarm is decided by `identity_change` from the work order of that "
         "dispenser alone: this rule neither makes alarms nor takes them away, but for odd digests. A maker that builds "
         "a digest for each dispenser must have it left out of the ledger.",
-        source="Check D6 of the project's catalogue; GB/T 9081-2023 (signature of software).",
+        source="Own derivation (D6 on the scenarios' page); GB/T 9081-2023 (signature of software).",
     )
     settings: CampaignSettings
 

@@ -113,7 +113,7 @@ class TooClean(Review):
         pitfalls="New firmware that smooths looks the same once: a work order on the gauge or tank makes it a note. A "
         "feed that was invented from the first day on has no past to differ from. With hourly readings a day has too "
         "few idle intervals and the rule stays silent.",
-        source="Check R3 of the project's catalogue; χ² quantile after Wilson and Hilferty.",
+        source="Own derivation (R3 on the scenarios' page); χ² quantile after Wilson and Hilferty.",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:

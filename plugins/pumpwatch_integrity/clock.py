@@ -78,7 +78,7 @@ class ClockFault(RecordRule):
         "with clocks that gain up to 1 s a day and corrections of 90 s (H20).",
         pitfalls="A correction (``step_s``) is no fault, and no rate is made across it. Summer time; a dispenser whose "
         "power failed and that starts at an old time until the network sets it.",
-        source="Check D8 of the project's catalogue; a quartz clock at ±20 ppm gains or loses 1.7 s a day.",
+        source="Own derivation (D8 on the scenarios' page); a quartz clock at ±20 ppm gains or loses 1.7 s a day.",
     )
 
     def check(self, record: Record, history: History) -> Iterator[Finding]:
@@ -197,7 +197,7 @@ class ClockBackwards(Review):
         "by 200 (T02) stay silent.",
         pitfalls="A nozzle that sold nothing in the hours around the step shows nothing. Claimed 26 h after the day, "
         "when a daily comparison of clocks would have come; then the comparison counts, not the records.",
-        source="Check D8 of the project's catalogue.",
+        source="Own derivation (D8 on the scenarios' page).",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:

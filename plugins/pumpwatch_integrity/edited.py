@@ -77,7 +77,8 @@ class EditedRecord(RecordRule):
         "silent. Honest: none in 448 nozzle-years.",
         pitfalls="A device that completes a record later (tax follows the sale) is no edit: fields that one report "
         "lacks are not compared. A collector that converts units anew after an update would differ in the last digit.",
-        source="Check D9 of the project's catalogue; WELMEC 7.2, extension T (transmission): records must arrive "
+        source="Own derivation (D9 on the scenarios' page); WELMEC 7.2, extension T (transmission): "
+        "records must arrive "
         "unaltered.",
     )
 

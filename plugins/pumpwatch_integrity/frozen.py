@@ -113,7 +113,7 @@ class FrozenGauge(Review):
         pitfalls="A gauge in whole millimetres without temperature repeats itself for hours in an idle tank: p and the "
         "longest run of its own week keep it quiet. A tank that nobody draws from. A gauge that has told the same for "
         "more than three days before it is first looked at is not claimed.",
-        source="Check R2 of the project's catalogue.",
+        source="Own derivation (R2 on the scenarios' page).",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:

@@ -77,7 +77,7 @@ class Jamming(Comparison):
         "448 honest nozzle-years (honest scenarios on, all probes, demand 0.3 to 1.6, nuisances to 1.5 times).",
         pitfalls="A network of the town that fails brings the records later, a power cut stops the pumps: both close "
         "exactly. A station without neighbours in its town looks like a pulled plug (``outage_sales``).",
-        source="Check R4 of the project's catalogue.",
+        source="Own derivation (R4 on the scenarios' page).",
     )
 
     def digest(self, past: StationPast, since: datetime, until: datetime) -> Quiet:

@@ -130,7 +130,7 @@ class OutageSales(Review):
         "time in the honest county). A power cut stops the pumps (H05). Claimed four hours after the silence, so that "
         "late records have come and the nozzles have shown what they sold; what shows later is not in the estimate. A "
         "roll-over of the totalizer inside is taken out.",
-        source="Checks R4 and D11 of the project's catalogue.",
+        source="Own derivation (R4 and D11 on the scenarios' page).",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:

@@ -99,7 +99,7 @@ class ReplayedData(Review):
         pitfalls="A batch sent again under the same numbers is the same record and is not seen here (C05, H06). "
         "Draws of a "
         "verification are whole litres at even intervals. A frozen gauge repeats itself without differing.",
-        source="Check R1 of the project's catalogue.",
+        source="Own derivation (R1 on the scenarios' page).",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:

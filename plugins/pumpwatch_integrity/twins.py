@@ -86,7 +86,7 @@ class StationTwins(Comparison):
         pitfalls="Promotions of a chain and round presets make litres alike, not seconds. A copy whose litres are "
         "shaken "
         "by some per cent escapes. Whole litres are left out.",
-        source="Check R5 of the project's catalogue.",
+        source="Own derivation (R5 on the scenarios' page).",
     )
 
     def digest(self, past: StationPast, since: datetime, until: datetime) -> Traces:

@@ -81,7 +81,7 @@ class CovertTests(Review):
         "honest nozzle-years with the honest scenarios in them.",
         pitfalls="One filling says little of a meter: hose and valve alone make 0.02 L. A station whose clock is wrong "
         "by more than `match_minutes` seems to have no record. A cheat that is off for this customer is not seen.",
-        source="JJG 443-2015 (±0.30 %); NIST Handbook 44 3.30; work plan A11.",
+        source="JJG 443-2015 (±0.30 %); NIST Handbook 44 3.30; joint action plans ask for covert measured purchases.",
     )
     settings: CovertSettings
 

@@ -94,7 +94,7 @@ class CertificateExpired(Review):
         "honest nozzle-years with the honest scenarios in them.",
         pitfalls="A certificate that was renewed but entered neither in the ledger nor as a work order looks expired. "
         "A nozzle that is closed and sells nothing is not told.",
-        source="Check D12; verification interval of six months (JJG 443).",
+        source="JJG 443: verification every six months; mandatory verification of fuel dispensers.",
     )
     settings: CertificateSettings
 
@@ -196,7 +196,7 @@ class LicenceExpired(Review):
         power="P02: 12 of 12 at the first filling (each licence, four fleets). No false alarm over 1,218 honest "
         "nozzle-years with the honest scenarios in them.",
         pitfalls="A licence renewed but not entered looks expired. A station without dates is not judged.",
-        source="Check D12; work plans A7 (validity of licences).",
+        source="Joint action plans ask for the validity of business, retail and hazardous-goods licences.",
     )
     settings: LicenceSettings
 

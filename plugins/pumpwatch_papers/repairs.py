@@ -81,7 +81,7 @@ class UnverifiedRepair(Review):
         pitfalls="A filter, a hose or firmware is no such part; what changes beside it is `identity_change`'s. "
         "A verification whose work order is entered under another nozzle is not seen. Words are looked for in Chinese "
         "and English.",
-        source="Checks D6 and D12; metrology law: what was repaired is verified before it is used again.",
+        source="Metrology law: what was repaired is verified before it is used again.",
     )
     settings: RepairSettings
 

@@ -360,5 +360,5 @@ DeclaredSales.about = About(
     "alarm. Where payments are not told, only what tax control has recorded is counted, because own use cannot be "
     "known. A declaration that agrees with tax control, which has less than was metered, is a note: `tax_memory` has "
     "the alarm. A declaration has no time of arrival; it is judged when its month is over plus `filing_days`.",
-    source="detection.md X3; requirements A9.",
+    source="An identity of accounts: what was declared is what was metered (X3 on the scenarios' page).",
 )

@@ -246,5 +246,5 @@ Demand.about = About(
     "of 22 stations one note in six station-years, at rushes and closed nozzles of their own.",
     pitfalls="A holiday that all stations have cancels. Weeks with fewer than six days of sales (closed, or records "
     "lost) are neither judged nor part of what is usual.",
-    source="design of this rule; requirements A9.",
+    source="Own derivation: a robust z against peers and the station's own past.",
 )

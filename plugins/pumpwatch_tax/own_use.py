@@ -284,5 +284,5 @@ OwnUse.about = About(
     pitfalls="A generator filled each morning is regular from its second day. A station with a fleet of its own needs "
     "a larger `allowed_per_day`; the share against peers stands in the risk grade. Where payments are not told there "
     "is no own use and nothing is said.",
-    source="detection.md T11, X5.",
+    source="Own derivation: shares against peers (X5 on the scenarios' page).",
 )

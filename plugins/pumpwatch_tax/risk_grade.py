@@ -391,5 +391,6 @@ RiskGrade.about = About(
     pitfalls="One station alone has no peers: then only what needs none makes points. Months of which less than 45 % "
     "of the days have sales are not graded. Records lost by a fault of the collector make points as breaks and as "
     "hours.",
-    source="requirements A9 and P9; detection.md D4, D5, X3, X4, C1.",
+    source="Joint action plans that ask for tax risk indicators and graded supervision of stations; "
+    "the weights are our own.",
 )

@@ -446,5 +446,5 @@ SequenceContinuity.about = About(
     pitfalls="Clock steps put sales in another order: every number is there once, so nothing is said. Numbers shared "
     "by the nozzles of a dispenser hardly ever step by one: such nozzles are not judged. Numbers that roll over. A "
     "batch told twice is one batch. Late records: `patience` 20 s, and the sale after a late one is judged again.",
-    source="detection.md B1 D5, D3; GB/T 9081-2023.",
+    source="Arithmetic of numbers and totalizers (D5, D3 on the scenarios' page); GB/T 9081-2023.",
 )

@@ -408,5 +408,5 @@ TaxMemory.about = About(
     pitfalls="Own use is no sale and rightly has no record. A power event within 10 minutes and a signed repair within "
     "a day make it a note (`info`). Sales without record in the week after a replaced memory belong to that finding. A "
     "nozzle that never had tax control is without the channel and is not judged.",
-    source="detection.md B1 D4; GB/T 9081-2023 (tax-control dispensers).",
+    source="Two memories of one sale (D4 on the scenarios' page); GB/T 9081-2023.",
 )

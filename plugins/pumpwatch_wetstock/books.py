@@ -210,7 +210,7 @@ class HiddenSales(Review):
         "the small hours is a leak's or a withdrawal's matter; what missing sequence numbers explain is not "
         "counted twice; a tank "
         "of the same station that gained as much points to the register.",
-        source="Detection notes X4, P9; self-calibration as in US 5,665,895.",
+        source="Self-calibration of a tank from metered sales as in US 5,665,895; balance X4 on the scenarios' page.",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:

@@ -275,7 +275,7 @@ class WrongTank(_Crossed):
         "100 ± 1.4 % after a week.",
         pitfalls="Joined tanks are one and are not compared. Nozzles always used together cannot be told apart: then "
         "the deviation is large and nothing is said.",
-        source="Detection notes C10, P6; inventory regression as in US 6,925,397.",
+        source="Regression of tank falls on the nozzles' sales as in US 6,925,397.",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:
@@ -359,7 +359,7 @@ class ProductSwap(_Crossed):
         power="F23 of 20 % found four days after the onset and estimated at 20 ± 1.5 % after a week; 5 % with a poor "
         "probe is not found.",
         pitfalls="Fuel that was unloaded into the wrong tank leaves no trace here; density does.",
-        source="Detection notes Q2.",
+        source="The balance of both tanks, read with its sign (Q2 on the scenarios' page).",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:

@@ -93,7 +93,8 @@ class DeliveryPapers(Review):
         "after nothing is said. Work on a tank or its gauge (a signed order within four hours) explains a step; test "
         "draws poured back are recognised. Less than a fifth hidden inside a documented drop is not seen here but in "
         "the balance.",
-        source="Detection notes X2; ISO 4267-2 for volumes at reference temperature; delivery errors of 7,324 drops.",
+        source="Delivery errors of 7,324 real drops at 360 tanks: a robust 0.43 % within a tank (X2 on "
+        "the scenarios' page).",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:
@@ -377,7 +378,7 @@ class OverFill(Review):
         power="Found with the first over-full delivery at the station tested; 246 honest nozzle-years without a false "
         "alarm.",
         pitfalls="A wrong chart or a wrong capacity in the register; water under the fuel is not counted.",
-        source="GB 50156-2021, 6.1; Detection notes W08.",
+        source="GB 50156-2021: protection against overfilling, a stop at 95 % of the capacity.",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:

@@ -134,7 +134,7 @@ class DeliveryShort(Comparison):
         "with the sum of their papers if one lorry brought both. One drop in fifty is honestly off by 3 to 13 %, which "
         "is why a single shortage of 1.5 % is no alarm. A tank whose every drop came by the same lorry cannot tell its "
         "bias from the lorry's.",
-        source="Detection notes X1, A3; 7,324 drops at 360 tanks.",
+        source="Delivery errors of 7,324 real drops at 360 tanks: within a tank about 20 L + 0.3 %, heavy tails.",
     )
 
     def digest(self, past: StationPast, since: datetime, until: datetime) -> Digest:

@@ -124,7 +124,7 @@ class UnrecordedWithdrawal(Review):
         "probe and test draws are left out. A leak is even: it is in the median. Records with wrong times make falls "
         "that pass or that a rise of the same size goes with. A fall that missing sequence numbers of a nozzle explain "
         "is left to the rule that counts them.",
-        source="Detection notes D10, D11, L2; level noise and wander of magnetostrictive probes, A3.",
+        source="Own derivation from the noise and wander of magnetostrictive probes (D10, D11 on the scenarios' page).",
     )
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:
