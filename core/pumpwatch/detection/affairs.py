@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from pumpwatch.detection.arbitration import SAME_TIME, contains
+from pumpwatch.detection.arbitration import SAME_TIME, STATION_WIDE, contains
 from pumpwatch.model import Severity
 
 if TYPE_CHECKING:
@@ -28,18 +28,22 @@ class Affairs:
         self._found: dict[str, deque[Finding]] = defaultdict(lambda: deque(maxlen=KEPT))
 
     def take(self, finding: Finding) -> tuple[Finding | None, list[Finding]]:
-        """Remember a finding. Returns its cause, if that is known; and those before it that follow from it."""
-        if not self._explains:
-            return None, []
+        """Remember a finding. Returns its cause, if that is known; and those before it that follow from the same.
+
+        Without a cause these follow from the finding itself.
+        """
         known = self._found[finding.subject.station_id]
         if finding.id in {other.id for other in known}:
             known = self._found[finding.subject.station_id] = deque((f for f in known if f.id != finding.id), KEPT)
         causes = [other for other in known if self._follows(finding, other)]
         cause = min(causes, key=lambda other: (abs(other.onset - finding.onset), other.id), default=None)
-        consequences = [other for other in known if self._follows(other, finding)]
+        consequences = [] if cause else [other for other in known if self._follows(other, finding)]
+        if cause is None and (others := _station_wide(finding, known)):
+            cause = others[0]
+            consequences = _now_many(finding, others)
         if not any(_alike(other, finding) for other in known):
             known.append(finding)
-        return cause, [] if cause else consequences
+        return cause, consequences
 
     def forget(self, finding_id: str) -> None:
         """A finding that was withdrawn explains nothing and follows from nothing."""
@@ -55,6 +59,30 @@ class Affairs:
             and abs(cause.onset - finding.onset) <= SAME_TIME
             and not (cause.severity is Severity.INFO and finding.severity is not Severity.INFO)
         )
+
+
+def _station_wide(finding: Finding, known: Iterable[Finding]) -> list[Finding]:
+    """What the rule has found of the same cause at other things at the same time, if that makes it the station's."""
+    others = [
+        other
+        for other in known
+        if (other.rule, other.cause) == (finding.rule, finding.cause)
+        and abs(other.onset - finding.onset) <= SAME_TIME
+        and Severity.INFO not in (other.severity, finding.severity)
+    ]
+    others.sort(key=lambda other: (other.detected_at, other.id))
+    keys = {other.subject.key for other in others}
+    if not others or others[0].subject.key == finding.subject.key or len(keys | {finding.subject.key}) < STATION_WIDE:
+        return []
+    return others
+
+
+def _now_many(finding: Finding, others: list[Finding]) -> list[Finding]:
+    """The others that stood alone until this one made them many."""
+    keys = {other.subject.key for other in others}
+    if finding.subject.key in keys or len(keys) != STATION_WIDE - 1:
+        return []
+    return [other for other in others if other.subject.key != others[0].subject.key]
 
 
 def _alike(one: Finding, other: Finding) -> bool:

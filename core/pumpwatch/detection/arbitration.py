@@ -23,6 +23,8 @@ SAME_TIME: Final = timedelta(days=1)
 Record rules date to the filling, reviews that reckon by the day to a midnight: of one moment the one may say up to a
 day more or less than the other, and no more.
 """
+STATION_WIDE: Final = 3
+"""From so many things of one station on, of which one rule finds one cause at the same time, it is the station's."""
 PIECES_KEPT: Final = 20
 """Evidence of one claim, what follows from it included."""
 
@@ -80,7 +82,8 @@ def arbitrate(findings: Iterable[Finding], rules: Iterable[Rule | type[Rule]]) -
 
     An episode follows from another when that one's rule ``explains`` its cause, is about the same thing or one that
     contains it, and began at the same time (``SAME_TIME``, of any of its findings). Of several that of the nearest
-    onset counts. What only informs never hides an alarm. What follows from a consequence follows from its cause.
+    onset counts. What only informs never hides an alarm. What follows from a consequence follows from its cause. And
+    what one rule finds of one cause at ``STATION_WIDE`` things of a station at the same time goes to the first of them.
     """
     explains: Mapping[str, frozenset[str]] = {rule.rule: rule.explains for rule in rules if rule.explains}
     claims = episodes(findings)
@@ -88,10 +91,11 @@ def arbitrate(findings: Iterable[Finding], rules: Iterable[Rule | type[Rule]]) -
     for place, claim in enumerate(claims):
         if claim.root.rule in explains:
             by_station[claim.root.subject.station_id].append(place)
-    parents = [
-        _parent(place, claims, by_station[claim.root.subject.station_id], explains)
-        for place, claim in enumerate(claims)
-    ]
+    first = _first_of_many(claims)
+    parents: list[int | None] = []
+    for place, claim in enumerate(claims):
+        cause = _parent(place, claims, by_station[claim.root.subject.station_id], explains)
+        parents.append(first.get(place) if cause is None else cause)
     under: dict[int, list[Claim]] = defaultdict(list)
     roots = []
     for place, claim in enumerate(claims):
@@ -108,7 +112,6 @@ def _parent(
 ) -> int | None:
     """The episode this one follows from; they stand in order, so of equally near ones the first counts."""
     mine = claims[place]
-    onset = min(finding.onset for finding in (mine.root, *mine.later))
     best: tuple[timedelta, int] | None = None
     for other in explaining:
         claim = claims[other]
@@ -119,10 +122,31 @@ def _parent(
             or (claim.severity is Severity.INFO and mine.severity is not Severity.INFO)
         ):
             continue
-        apart = min(abs(finding.onset - onset) for finding in (claim.root, *claim.later))
+        apart = _apart(mine, claim)
         if apart <= SAME_TIME and (best is None or (apart, other) < best):
             best = (apart, other)
     return None if best is None else best[1]
+
+
+def _first_of_many(claims: Sequence[Claim]) -> dict[int, int]:
+    """For each episode that happens to many things of a station at the same time: the first of these episodes."""
+    alike: dict[tuple[str, str, str], list[int]] = defaultdict(list)
+    for place, claim in enumerate(claims):
+        if claim.severity is not Severity.INFO:
+            alike[claim.root.rule, claim.root.cause, claim.root.subject.station_id].append(place)
+    first: dict[int, int] = {}
+    for places in alike.values():
+        for begun, place in enumerate(places):
+            near = [other for other in places[begun:] if _apart(claims[other], claims[place]) <= SAME_TIME]
+            if place not in first and len({claims[other].root.subject.key for other in near}) >= STATION_WIDE:
+                first |= {other: place for other in near[1:] if other not in first}
+    return first
+
+
+def _apart(claim: Claim, other: Claim) -> timedelta:
+    """How far an episode's onset is from the nearest finding of another."""
+    onset = min(finding.onset for finding in (claim.root, *claim.later))
+    return min(abs(finding.onset - onset) for finding in (other.root, *other.later))
 
 
 def _root_of(place: int, parents: Sequence[int | None]) -> int:

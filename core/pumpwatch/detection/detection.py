@@ -221,11 +221,11 @@ class Detection:
 
     async def _insist(self, finding: Finding) -> None:
         cause, consequences = self._affairs.take(finding)
+        pairs = [(each, cause or finding) for each in consequences]
         if cause is None:
             await self._until_kept(partial(self._on_finding, finding), f"finding {finding.id}", finding.rule)
-            pairs = [(each, finding) for each in consequences]
         else:
-            pairs = [(finding, cause)]
+            pairs.append((finding, cause))
         for each, its_cause in pairs:
             keep = partial(self._on_consequence, each, its_cause.id)
             await self._until_kept(keep, f"finding {each.id}", each.rule)

@@ -71,6 +71,19 @@ def test_what_only_informs_explains_no_alarm(affairs):
     assert affairs.take(told)[0] == root(severity=Severity.INFO)
 
 
+def test_many_nozzles_at_once_are_the_stations_affair(affairs):
+    def at(nozzle, minutes):
+        name = f"n{nozzle}-{minutes}"
+        return finding(name, nozzle_id=f"S01-N0{nozzle}", onset=NOON + timedelta(minutes=minutes))
+
+    assert affairs.take(at(1, 0)) == (None, [])
+    assert affairs.take(at(2, 5)) == (None, [])
+    assert affairs.take(at(3, 9)) == (at(1, 0), [at(2, 5)]), "the second alarm goes to the first, too"
+    assert affairs.take(at(1, 30)) == (None, []), "the first goes on in its own alarm"
+    assert affairs.take(at(4, 31)) == (at(1, 0), []), "they have been told"
+    assert affairs.take(at(5, 26 * 60)) == (None, []), "another day is another affair"
+
+
 def test_what_was_withdrawn_is_forgotten(affairs):
     affairs.take(finding("a"))
     affairs.forget("a")

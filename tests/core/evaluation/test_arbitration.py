@@ -146,3 +146,15 @@ def test_contains() -> None:
     assert not contains(tank, nozzle())
     assert not contains(station, nozzle(station="S02"))
     assert day(0) == finding().detected_at
+
+
+@given(st.permutations([finding(at=10.0 + n / 10, subject=nozzle(n)) for n in (1, 2, 3, 4)]))
+def test_what_happens_to_many_nozzles_at_once_is_one_alarm(told: list[Finding]) -> None:
+    (claim,) = arbitrate(told, RULES)
+    assert claim.root.subject == nozzle(1)
+    assert [each.root.subject for each in claim.consequences] == [nozzle(2), nozzle(3), nozzle(4)]
+    assert len(arbitrate(told[:2], RULES)) == 2
+
+
+def test_many_nozzles_on_many_days_are_many_alarms() -> None:
+    assert len(arbitrate([finding(at=2.0 * n, subject=nozzle(n)) for n in (1, 2, 3, 4)], RULES)) == 4
