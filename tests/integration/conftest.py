@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -19,16 +20,16 @@ import pytest
 
 
 def free_ports() -> int:
-    """The first of two neighbouring free ports."""
-    while True:
+    """The first of two neighbouring free ports, outside the range from which the system deals them to everybody."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000, 2), 100):
         with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = first.getsockname()[1]
             try:
+                first.bind(("127.0.0.1", port))
                 second.bind(("127.0.0.1", port + 1))
             except OSError:
                 continue
             return port
+    raise AssertionError("no two free ports")
 
 
 def wait_for(what: str, ready: Callable[[], Any], seconds: float) -> Any:
@@ -63,7 +64,7 @@ def children_of(pid: int) -> dict[str, int]:
 class Demo:
     """A running demo and what can be asked of it."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     port: int
     data: Path
     started: float
@@ -73,12 +74,12 @@ class Demo:
         return f"http://127.0.0.1:{self.port}"
 
     def get(self, route: str, **parameters: Any) -> Any:
-        answer = httpx.get(f"http://127.0.0.1:{self.port + 1}/api/v1{route}", params=parameters, timeout=10)
+        answer = httpx.get(f"http://127.0.0.1:{self.port + 1}/api/v1{route}", params=parameters, timeout=30)
         answer.raise_for_status()
         return answer.json()
 
     def post(self, path: str, body: dict[str, str]) -> httpx.Response:
-        return httpx.post(f"http://127.0.0.1:{self.port + 1}/api/v1{path}", json=body, timeout=10)
+        return httpx.post(f"http://127.0.0.1:{self.port + 1}/api/v1{path}", json=body, timeout=30)
 
     def alarms(self) -> dict[str, Any]:
         """Current alarms by rule."""
@@ -86,42 +87,41 @@ class Demo:
 
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "pumpwatch", *words]
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
 
     def truth(self) -> list[dict[str, Any]]:
         return json.loads((self.data / "sim" / "truth.json").read_text())["items"]
 
 
 def start_demo(data: Path, *options: str) -> Demo:
-    """Start ``pumpwatch demo`` as a user does and wait for the address."""
+    """Start ``pumpwatch demo`` as a user does and wait for the address; what it says is in a file beside its data."""
     port = free_ports()
     began = time.monotonic()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pumpwatch", "demo", "--port", str(port), "--data", str(data), "--no-browser", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    said = []
-    assert process.stdout
-    for line in process.stdout:
-        said.append(line)
-        if f"127.0.0.1:{port}/" in line:
-            return Demo(process, port, data, began)
-    raise AssertionError("the demo did not start:\n" + "".join(said))
+    words = ["demo", "--port", str(port), "--data", str(data), "--no-browser", *options]
+    said = data.with_suffix(".log")
+    with said.open("w") as file:  # a pipe that nobody empties would stop it
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pumpwatch", *words],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+    demo = Demo(process, port, data, began)
+    while process.poll() is None:
+        if f"127.0.0.1:{port}/" in said.read_text():
+            return demo
+        time.sleep(0.1)
+    raise AssertionError("the demo did not start:\n" + said.read_text())
 
 
 def stop_demo(demo: Demo) -> None:
     if demo.process.poll() is None:
         demo.process.send_signal(signal.SIGINT)
         try:
-            demo.process.wait(15)
+            demo.process.wait(30)
         except subprocess.TimeoutExpired:
             demo.process.kill()
             demo.process.wait()
-    assert demo.process.stdout
-    demo.process.stdout.close()
 
 
 @pytest.fixture(scope="session")
