@@ -16,6 +16,8 @@ NEAR_US: Final = 6 * HOUR_US
 """A paper may bear a time so far from its rise."""
 CLUSTER_US: Final = 10 * HOUR_US
 """What comes so soon before or after is judged together."""
+UNKNOWN_BEFORE_US: Final = 2 * HOUR_US
+"""A drop may have begun so long before its paper was signed."""
 SETTLED_US: Final = 24 * HOUR_US
 """So long after its time a paper or a rise is judged: papers come late."""
 _DROP_L, _DROP_SHARE, _BIAS_SHARE = 20.0, 0.003, 0.0046
@@ -142,15 +144,23 @@ def _apart(paper: Paper, rise: Rise) -> int:
     return max(rise.start_us - paper.at_us, paper.at_us - rise.end_us, 0)
 
 
+def is_whole(course: Course, rise: Rise) -> bool:
+    """Whether the rise began after something was known of the tank: of half a delivery nothing can be said."""
+    return bool(rise.start_us > course.at_us[0])
+
+
 def settled_us(course: Course, at_us: int, patience_us: int) -> int:
     """When a paper of this time can be judged: the next reading must be in."""
     return at_us + patience_us + (course.step_us if course.is_coarse else 0)
 
 
 def covered(course: Course, at_us: int) -> bool:
-    """Whether the gauge was heard of both before and after, within twelve hours (or two of its usual steps)."""
+    """Whether the gauge was heard of both before and after, within twelve hours (or two of its usual steps).
+
+    What may have begun before anything was known of the tank is not covered.
+    """
     row = int(course.at_us.searchsorted(at_us))
-    if row == 0 or row == len(course.at_us):
+    if row == len(course.at_us) or at_us - course.at_us[0] < UNKNOWN_BEFORE_US:
         return False
     reach = max(12 * HOUR_US, 2 * course.step_us)
     before, after = course.at_us[row - 1], course.at_us[row]

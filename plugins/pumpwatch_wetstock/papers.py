@@ -34,7 +34,7 @@ from pumpwatch.wording import litres, local, local_day, percent, tank_label, tit
 from pumpwatch_wetstock.balance import DAY_US, HOUR_US, Course, courses
 from pumpwatch_wetstock.falls import moved_l
 from pumpwatch_wetstock.figures import TIME, course_label, level_figure, price_cny
-from pumpwatch_wetstock.matching import CLUSTER_US, NEAR_US, SETTLED_US, Match, covered, matches, settled_us
+from pumpwatch_wetstock.matching import CLUSTER_US, NEAR_US, SETTLED_US, Match, covered, is_whole, matches, settled_us
 
 if TYPE_CHECKING:
     from pumpwatch_wetstock.balance import Rise
@@ -110,7 +110,7 @@ class DeliveryPapers(Review):
         first, last = to_us(since), to_us(until)
         for match, rise in rich:
             due = rise.end_us + patience
-            if not first < due <= last or rise.worked_on:
+            if not first < due <= last or rise.worked_on or not is_whole(match.course, rise):
                 continue
             if match.papers or not self._own(past, match.course, rise):
                 yield self._unrecorded(past, match, rise, due, self._astray(match, rise, lonely))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+import numpy as np
 import pytest
 from worlds import judged, staged, world
 
@@ -189,3 +190,14 @@ def test_shortages_are_the_same_wherever_the_comparison_is_cut():
         *compare_stations(digests, [rule], cut, past.end),
     ]
     assert [(f.id, f.estimate) for f in in_order(parts)] == [(f.id, f.estimate) for f in whole]
+
+
+def test_a_delivery_that_was_under_way_when_the_data_begin_is_not_judged():
+    past, _ = world(station=STATION)
+    levels = past.levels[TANK]
+    grown = np.diff(levels.volume_l)
+    row = int(np.argmax(grown)) + 1  # in the midst of the greatest drop
+    begin = from_us(levels.at_us[row - 1])
+    later = past.between(begin, past.end)
+    assert any(begin < paper.at < begin + timedelta(hours=2) for paper in later.deliveries if paper.tank_id == TANK)
+    assert alarms(judged(later, DeliveryPapers)) == []
