@@ -149,6 +149,13 @@ def is_whole(course: Course, rise: Rise) -> bool:
     return bool(rise.start_us > course.at_us[0])
 
 
+def divided(course: Course, rise: Rise, papers: Sequence[Paper]) -> bool:
+    """Whether a reading of a coarse gauge may have been taken in the midst of a drop: half of it is in each interval."""
+    return course.is_coarse and any(
+        min(abs(paper.at_us - rise.start_us), abs(paper.at_us - rise.end_us)) <= UNKNOWN_BEFORE_US for paper in papers
+    )
+
+
 def settled_us(course: Course, at_us: int, patience_us: int) -> int:
     """When a paper of this time can be judged: the next reading must be in."""
     return at_us + patience_us + (course.step_us if course.is_coarse else 0)

@@ -34,7 +34,18 @@ from pumpwatch.wording import litres, local, local_day, percent, tank_label, tit
 from pumpwatch_wetstock.balance import DAY_US, HOUR_US, Course, courses
 from pumpwatch_wetstock.falls import moved_l
 from pumpwatch_wetstock.figures import TIME, course_label, level_figure, price_cny
-from pumpwatch_wetstock.matching import CLUSTER_US, NEAR_US, SETTLED_US, Match, covered, is_whole, matches, settled_us
+from pumpwatch_wetstock.matching import (
+    CLUSTER_US,
+    NEAR_US,
+    SETTLED_US,
+    Match,
+    covered,
+    divided,
+    is_whole,
+    matches,
+    papers_of,
+    settled_us,
+)
 
 if TYPE_CHECKING:
     from pumpwatch_wetstock.balance import Rise
@@ -111,6 +122,8 @@ class DeliveryPapers(Review):
         for match, rise in rich:
             due = rise.end_us + patience
             if not first < due <= last or rise.worked_on or not is_whole(match.course, rise):
+                continue
+            if divided(match.course, rise, papers_of(past, match.course)):
                 continue
             if match.papers or not self._own(past, match.course, rise):
                 yield self._unrecorded(past, match, rise, due, self._astray(match, rise, lonely))
