@@ -150,7 +150,7 @@ def is_whole(course: Course, rise: Rise) -> bool:
 
 
 def divided(course: Course, rise: Rise, papers: Sequence[Paper]) -> bool:
-    """Whether a reading of a coarse gauge may have been taken in the midst of a drop: half of it is in each interval."""
+    """Whether a coarse gauge may have been read in the midst of a drop: then half of it is in each interval."""
     return course.is_coarse and any(
         min(abs(paper.at_us - rise.start_us), abs(paper.at_us - rise.end_us)) <= UNKNOWN_BEFORE_US for paper in papers
     )

@@ -144,14 +144,20 @@ def _without(staging: Staging, scenario: Scenario) -> Staging:
 
 
 def _differing_us(past: StationPast, plain: StationPast, subject: Subject) -> Iterator[int]:
-    """Times of the records about the subject that only one of the two has."""
+    """Times of the records about the subject that show the difference: those that only the first has.
+
+    What only the second has is missing in the first; a missing filling is shown by the nozzle's next.
+    """
     layout = Layout.of(past)
     nozzles = layout.nozzles_of(subject)
     homes = {home for nozzle in nozzles for home in layout.nozzles.get(nozzle, ())}
     devices = nozzles | homes | {subject.station_id, subject.key}
     rows = [_rows(each, nozzles) for each in (past, plain)]
-    yield from (at_us for row, at_us in rows[0].items() if row not in rows[1])
-    yield from (at_us for row, at_us in rows[1].items() if row not in rows[0])
+    yield from (at_us for row, (_, at_us) in rows[0].items() if row not in rows[1])
+    for row, (nozzle, at_us) in rows[1].items():
+        if row not in rows[0]:
+            ends = past.sales.end_us[past.sales.of(plain.sales.nozzle_ids[nozzle])]
+            yield from ends[ends > at_us][:1].tolist()
     for name, device in _RECORDS.items():
         mine, other = ({repr(record): record for record in getattr(each, name)} for each in (past, plain))
         differing = [mine.get(key) or other[key] for key in mine.keys() ^ other.keys()]
@@ -161,12 +167,13 @@ def _differing_us(past: StationPast, plain: StationPast, subject: Subject) -> It
         yield from (_month_end_us((mine.get(key) or other[key]).period) for key in mine.keys() ^ other.keys())
 
 
-def _rows(past: StationPast, nozzles: Collection[str]) -> dict[bytes, int]:
-    """Each filling of these nozzles as bytes, with its end."""
+def _rows(past: StationPast, nozzles: Collection[str]) -> dict[bytes, tuple[int, int]]:
+    """Each filling of these nozzles as bytes, with the place of its nozzle and its end."""
     wanted = np.array([nozzle in nozzles for nozzle in past.sales.nozzle_ids], bool)
     sales = past.sales.take(wanted[past.sales.nozzle])
     columns = np.stack([np.asarray(getattr(sales, name), np.float64) for name in SALE_COLUMNS], axis=1)
-    return {row.tobytes(): int(end) for row, end in zip(columns, sales.end_us, strict=True)}
+    places = zip(sales.nozzle.tolist(), sales.end_us.tolist(), strict=True)
+    return {row.tobytes(): place for row, place in zip(columns, places, strict=True)}
 
 
 def _month_end_us(period: str) -> int:
