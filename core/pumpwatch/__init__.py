@@ -58,9 +58,10 @@ from pumpwatch.model import (
     from_us,
     to_us,
 )
-from pumpwatch.past import Channel, Chart, Levels, Sales, StationPast, resubmission, resubmissions
+from pumpwatch.past import RESUBMITTED, Channel, Chart, Levels, Sales, StationPast, resubmission, resubmissions
 
 __all__ = [
+    "RESUBMITTED",
     "About",
     "BadConfig",
     "BadReply",

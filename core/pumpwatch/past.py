@@ -248,7 +248,7 @@ class StationPast:
     def channels(self) -> frozenset[Channel]:
         """Which kinds of data this station has in this time. A column that is empty throughout is not there."""
         sales, days = self.sales, max((self.end - self.start).total_seconds() / 86_400, 1e-9)
-        spans = [max(float(levels.at_us[-1] - levels.at_us[0]) / 86_400e6, 1e-9) for levels in self.levels.values()]
+        spans = [max(float(levels.at_us[-1] - levels.at_us[0]) / 86_400e6, 1.0) for levels in self.levels.values()]
         rates = [len(levels) / span for levels, span in zip(self.levels.values(), spans, strict=True)]
         told = {
             Channel.ENCODER: _any(sales.encoder_pulses) or _any(sales.encoder_l),
@@ -278,14 +278,19 @@ class StationPast:
             end=min(end, self.end),
             sales=self.sales.take((self.sales.end_us >= first) & (self.sales.end_us < last)),
             levels={
-                tank: levels.take(slice(*np.searchsorted(levels.at_us, [first, last])))
+                tank: levels.take(rows)
                 for tank, levels in self.levels.items()
-                if levels.at_us[0] < last and levels.at_us[-1] >= first
+                if (rows := slice(*np.searchsorted(levels.at_us, [first, last]))).start < rows.stop
             },
             deliveries=cut(self.deliveries),
             events=cut(self.events),
             identities=cut(self.identities),
         )
+
+
+def is_signed(order: WorkOrder) -> bool:
+    """Whether anybody signed; which signatures a change needs is the rule's to say. Without any it explains nothing."""
+    return bool(order.signed_by_repairer or order.signed_by_institute or order.signed_by_station)
 
 
 def _any(column: NDArray[np.float64]) -> bool:
@@ -305,7 +310,7 @@ def resubmission(first: Transaction, later: Transaction, station_id: str) -> Dev
     """The event that a filling was reported again with other content; None when the reports agree.
 
     What only one of the reports has is no disagreement: a channel may be late. The event's time is the filling's end,
-    its device the nozzle, so that it is the same event however often and in whatever order the reports come.
+    its device the nozzle, so that it is the same event however often the later report comes.
     """
     for name in _FACTS:
         old, new = getattr(first, name), getattr(later, name)
@@ -319,6 +324,16 @@ def resubmission(first: Transaction, later: Transaction, station_id: str) -> Dev
                 | ({} if name == "volume_l" else {"volume_l": first.volume_l}),
             )
     return None
+
+
+def filled(first: Transaction, later: Transaction) -> Transaction:
+    """The first report with what only the later one knows; the first itself when that is nothing."""
+    news = {
+        name: getattr(later, name)
+        for name in (*_FACTS, "encoder_pulses")
+        if getattr(first, name) is None and getattr(later, name) is not None
+    }
+    return replace(first, **news) if news else first
 
 
 def resubmissions(past: StationPast) -> Iterator[DeviceEvent]:

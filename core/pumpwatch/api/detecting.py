@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import asyncio
+import json
+from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from pumpwatch.api.exchange import When
 from pumpwatch.engine import judgement_to_json
+from pumpwatch.errors import Refused
 
 if TYPE_CHECKING:
-    from pumpwatch.engine import Engine
+    from pumpwatch.engine import Engine, Judgement
 
+AT_MOST = 20_000
+"""Findings in one answer."""
 Names = Annotated[list[Annotated[str, Query(max_length=64)]], Query(max_length=500)]
 
 
 def detecting_router(engine: Engine) -> APIRouter:
-    """``GET /detect``: judged when asked, raising no alarm; one such question at a time."""
+    """``GET /detect``: judged when asked, raising no alarm; one such question at a time (else 409)."""
     router = APIRouter(prefix="/api/v1")
 
     @router.get("/detect")
@@ -27,8 +32,14 @@ def detecting_router(engine: Engine) -> APIRouter:
         station: Names = [],  # noqa: B006
         workers: Annotated[int, Query(ge=1, le=8)] = 1,
         each: bool = False,
-    ) -> dict[str, Any]:
+    ) -> Response:
         judgement = await engine.reviewing.judge(start, end, workers=workers, names=rule, stations=station)
-        return judgement_to_json(judgement, each=each)
+        if each and len(judgement.findings) > AT_MOST:
+            raise Refused(f"{len(judgement.findings):,} findings are too many for one answer; ask for a shorter period")
+        return Response(await asyncio.to_thread(_told, judgement, each=each), media_type="application/json")
 
     return router
+
+
+def _told(judgement: Judgement, *, each: bool) -> bytes:
+    return json.dumps(judgement_to_json(judgement, each=each), ensure_ascii=False).encode()

@@ -72,10 +72,18 @@ class Pasts:
         return tuple(station.station_id for station in self.register.stations)
 
     async def span(self) -> tuple[datetime, datetime] | None:
-        """From the first filling or reading to just after the last; None when there is neither."""
+        """From the first record to just after the last; None when there is none."""
+        register = self.register
+        nozzles, tanks = [n.nozzle_id for n in register.nozzles], [t.tank_id for t in register.tanks]
+        homes: dict[type[Record], list[str]] = {
+            Transaction: nozzles,
+            TankReading: tanks,
+            Delivery: tanks,
+            DeviceIdentity: [d.dispenser_id for d in register.dispensers],
+            DeviceEvent: [],
+        }
         times: list[int] = []
-        homes = [nozzle.nozzle_id for nozzle in self.register.nozzles], [tank.tank_id for tank in self.register.tanks]
-        for kind, those in zip((Transaction, TankReading), homes, strict=True):
+        for kind, those in homes.items():
             times += await self._historian.bounds(kind, those) or ()
         return (from_us(min(times)), from_us(max(times) + 1)) if times else None
 

@@ -42,7 +42,7 @@ def detect(
     each: Annotated[
         bool, typer.Option("--each", help="Every finding; without it one for each cause, with how many there are.")
     ] = False,
-    workers: Annotated[int, typer.Option("--workers", min=1, max=64, help="Processes that judge.")] = 2,
+    workers: Annotated[int, typer.Option("--workers", min=1, max=8, help="Processes that judge.")] = 2,
     data: Data = DEFAULT_DATA,
     config: Config = None,
     plugins_dir: PluginsDir = None,

@@ -57,7 +57,7 @@ class Affairs:
             and cause.rule != finding.rule
             and contains(cause.subject, finding.subject)
             and abs(cause.onset - finding.onset) <= SAME_TIME
-            and not (cause.severity is Severity.INFO and finding.severity is not Severity.INFO)
+            and cause.severity.rank >= finding.severity.rank
         )
 
 

@@ -82,8 +82,9 @@ def arbitrate(findings: Iterable[Finding], rules: Iterable[Rule | type[Rule]]) -
 
     An episode follows from another when that one's rule ``explains`` its cause, is about the same thing or one that
     contains it, and began at the same time (``SAME_TIME``, of any of its findings). Of several that of the nearest
-    onset counts. What only informs never hides an alarm. What follows from a consequence follows from its cause. And
-    what one rule finds of one cause at ``STATION_WIDE`` things of a station at the same time goes to the first of them.
+    onset counts. What is less severe never hides what is more. What follows from a consequence follows from its
+    cause. And what one rule finds of one cause at ``STATION_WIDE`` things of a station at the same time goes to the
+    first of them.
     """
     explains: Mapping[str, frozenset[str]] = {rule.rule: rule.explains for rule in rules if rule.explains}
     claims = episodes(findings)
@@ -119,7 +120,7 @@ def _parent(
             claim.root.rule == mine.root.rule
             or mine.root.cause not in explains[claim.root.rule]
             or not contains(claim.root.subject, mine.root.subject)
-            or (claim.severity is Severity.INFO and mine.severity is not Severity.INFO)
+            or claim.severity.rank < mine.severity.rank
         ):
             continue
         apart = _apart(mine, claim)

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import itertools
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -21,7 +21,7 @@ from pumpwatch.errors import NotReachable, PumpwatchError
 from pumpwatch.model import DeviceEvent, DeviceIdentity, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from pumpwatch.clock import Clock
     from pumpwatch.detection.history import LiveHistory
@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RETRY_S = 2.0
-CLAIMS_KEPT = 50_000
+CLAIMS_KEPT = 20_000
 """Records whose findings may still be withdrawn."""
-EXPLAINED_WITHIN = timedelta(days=2)
-"""An event that is told late may explain what was claimed so long before or after it."""
+EXPLAINED_AFTER, EXPLAINED_BEFORE = timedelta(days=2), timedelta(hours=1)
+"""An event that is told late may explain what was claimed so long after it, or so long before."""
+PATIENT_AT_MOST = 50_000
+"""Records that may wait for a patient rule; beyond that the oldest is judged at once."""
+LOOK_AGAIN_S = 1.0
 BATCHES_WAITING = 2_000
 """Batches that may wait to be judged; beyond that acquisition waits."""
 
@@ -45,7 +48,8 @@ class _Claimed:
     rule: RecordRule
     record: Record
     station_id: str
-    ids: frozenset[str]
+    findings: Mapping[str, Finding]
+    """By id."""
 
 
 class Detection:
@@ -87,8 +91,11 @@ class Detection:
         self._waiting: asyncio.Queue[Batch] = asyncio.Queue(BATCHES_WAITING)
         self._claims: OrderedDict[tuple[str, tuple[object, ...]], _Claimed] = OrderedDict()
         """What a rule has claimed of a record."""
+        self._claims_at: dict[str, set[tuple[str, tuple[object, ...]]]] = defaultdict(set)
+        """Their keys by station."""
         self._patient: list[tuple[float, int, RecordRule, Record]] = []
         """Records that a patient rule judges later, by the clock's seconds."""
+        self._waiting_patiently: set[tuple[str, tuple[object, ...]]] = set()
         self._numbers = itertools.count()
         self._more_patience = asyncio.Event()
 
@@ -142,18 +149,18 @@ class Detection:
                     await self._check(known.rule, known.record)
 
     def _near(self, told: DeviceEvent | DeviceIdentity) -> list[_Claimed]:
-        """What was claimed of the station about the time of something that is only told now: it may explain that."""
+        """What was claimed of the station after, or just before, what is only told now: it may explain that."""
         return [
-            claimed
-            for claimed in self._claims.values()
-            if claimed.station_id == told.station_id
-            and claimed.record is not told
-            and abs(claimed.record.at - told.at) <= EXPLAINED_WITHIN
+            self._claims[key]
+            for key in self._claims_at[told.station_id]
+            if self._claims[key].record is not told
+            and -EXPLAINED_BEFORE <= self._claims[key].record.at - told.at <= EXPLAINED_AFTER
         ]
 
     async def look(self, detector: Detector) -> None:
         """Put one detector's question now."""
-        findings = await self._hand_on(detector, partial(detector.look, self.history, self._clock.now()))
+        findings = self._judged(detector, partial(detector.look, self.history, self._clock.now()))
+        await self.hand_on(findings or ())
         if detector.standing and findings is not None:
             await self._on_standing(detector.rule, {f.subject.key for f in findings})
 
@@ -171,6 +178,7 @@ class Detection:
         """Judge what was due to be judged up to this moment of the clock's seconds."""
         while self._patient and self._patient[0][0] <= moment:
             _, _, rule, record = heapq.heappop(self._patient)
+            self._waiting_patiently.discard((rule.rule, record_key(record)))
             await self._check(rule, record)
 
     async def _judge_patiently(self) -> None:
@@ -178,34 +186,53 @@ class Detection:
             if not self._patient:
                 self._more_patience.clear()
                 await self._more_patience.wait()
-            await self._clock.sleep(self._patient[0][0] - self._clock.monotonic())
+            await self._clock.sleep(min(LOOK_AGAIN_S, max(0.0, self._patient[0][0] - self._clock.monotonic())))
             await self.judge_patiently_until(self._clock.monotonic())
 
     async def _judge_soon(self, rule: RecordRule, record: Record) -> None:
-        if not rule.patience or (rule.rule, record_key(record)) in self._claims:
+        key = (rule.rule, record_key(record))
+        if not rule.patience or key in self._claims:
             await self._check(rule, record)
-            return
-        due = self._clock.monotonic() + rule.patience.total_seconds()
-        heapq.heappush(self._patient, (due, next(self._numbers), rule, record))
-        self._more_patience.set()
+        elif key not in self._waiting_patiently:
+            due = self._clock.monotonic() + rule.patience.total_seconds()
+            self._waiting_patiently.add(key)
+            heapq.heappush(self._patient, (due, next(self._numbers), rule, record))
+            self._more_patience.set()
+            if len(self._patient) > PATIENT_AT_MOST:
+                await self.judge_patiently_until(self._patient[0][0])
 
     async def _check(self, rule: RecordRule, record: Record) -> None:
-        findings = await self._hand_on(rule, partial(rule.check, record, self.history))
+        """Judge a record with all that is known of it, and hand on what is new since it was judged before."""
+        if isinstance(record, Transaction):
+            record = self.history.known(record)
+        findings = self._judged(rule, partial(rule.check, record, self.history))
         if findings is None:
             return
         key = (rule.rule, record_key(record))
-        claimed = frozenset(f.id for f in findings)
-        before = self._claims.pop(key, None)
-        for gone in sorted(before.ids - claimed if before else ()):
+        before = self._forget_claim(key)
+        claimed = {finding.id: finding for finding in findings}
+        for gone in sorted(before.keys() - claimed.keys()):
             self._affairs.forget(gone)
             await self._until_kept(partial(self._on_withdrawn, gone), f"withdrawal of {gone}", rule.rule)
+        for finding in findings:
+            if before.get(finding.id) != finding:
+                await self._insist(finding)
         if claimed:
             self._claims[key] = _Claimed(rule, record, findings[0].subject.station_id, claimed)
+            self._claims_at[findings[0].subject.station_id].add(key)
             if len(self._claims) > CLAIMS_KEPT:
-                self._claims.popitem(last=False)
+                self._forget_claim(next(iter(self._claims)))
 
-    async def _hand_on(self, rule: Rule, judge: Callable[[], Iterable[Finding]]) -> list[Finding] | None:
-        """The findings, each handed on; None when the rule failed."""
+    def _forget_claim(self, key: tuple[str, tuple[object, ...]]) -> Mapping[str, Finding]:
+        """What had been claimed, by id."""
+        known = self._claims.pop(key, None)
+        if known is None:
+            return {}
+        self._claims_at[known.station_id].discard(key)
+        return known.findings
+
+    def _judged(self, rule: Rule, judge: Callable[[], Iterable[Finding]]) -> list[Finding] | None:
+        """The findings; None when the rule failed."""
         try:
             findings = list(judge())
         except Exception as error:  # one rule's bug must not silence the others
@@ -215,8 +242,6 @@ class Detection:
             return None
         if self.failing.pop(rule.rule, None):
             log.info("rule %s works again", rule.rule)
-        for finding in findings:
-            await self._insist(finding)
         return findings
 
     async def _insist(self, finding: Finding) -> None:

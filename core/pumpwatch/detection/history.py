@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 from pumpwatch.model import DeviceEvent, DeviceIdentity, EventKind, Transaction
-from pumpwatch.past import resubmission
+from pumpwatch.past import filled, resubmission
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,7 +61,8 @@ class LiveHistory:
         """Remember records, in any order, each once.
 
         Returns what is to be judged: the records, an event instead of a filling that was reported before and
-        otherwise, and nothing for one that was told before.
+        otherwise, a filling with all that is known when a later report fills what the first left out, and nothing for
+        one that was told before.
         """
         judged: list[Record] = []
         for record in records:
@@ -85,8 +86,12 @@ class LiveHistory:
         sales = self._sales[sale.nozzle_id]
         place = bisect_left(sales, _order(sale), key=_order)
         if place < len(sales) and _order(sales[place]) == _order(sale):
-            station = self._station_of(sale.nozzle_id)
-            return resubmission(sales[place], sale, station)
+            event = resubmission(sales[place], sale, self._station_of(sale.nozzle_id))
+            whole = filled(sales[place], sale)
+            if whole is sales[place]:
+                return event
+            sales[place] = whole
+            return whole if event is None else event
         sales.insert(place, sale)
         if len(sales) > TRANSACTIONS_KEPT:
             del sales[0]
@@ -135,6 +140,13 @@ class LiveHistory:
         sales = self._sales.get(sale.nozzle_id, [])
         place = bisect_left(sales, _order(sale), key=_order)
         return sales[max(0, place - limit) : place]
+
+    def known(self, sale: Transaction) -> Transaction:
+        """All that is known of a filling by now; itself when it is not remembered any more."""
+        sales = self._sales.get(sale.nozzle_id, [])
+        place = bisect_left(sales, _order(sale), key=_order)
+        found = place < len(sales) and _order(sales[place]) == _order(sale)
+        return sales[place] if found else sale
 
     def after(self, sale: Transaction, limit: int) -> Sequence[Transaction]:
         """The fillings of the same nozzle after ``sale``, oldest first: those it makes worth another look."""

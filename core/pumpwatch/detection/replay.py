@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,10 +22,15 @@ from pumpwatch.model import (
     from_us,
     to_us,
 )
+from pumpwatch.past import is_signed
 
 if TYPE_CHECKING:
     from pumpwatch.model import Dispenser, EventKind, Nozzle, Station, Tank, WorkOrder
     from pumpwatch.past import StationPast
+
+
+RECORDS_BACK: Final = timedelta(days=30)
+"""How much of the past before a period record rules get to see."""
 
 
 class PastHistory:
@@ -100,8 +105,23 @@ class PastHistory:
         return told[-1] if told else None
 
     def work_orders(self, device_id: str, since: datetime) -> Sequence[WorkOrder]:
-        """Signed work orders for a device, oldest first."""
-        return [o for o in self.past.work_orders if o.device_id == device_id and o.at >= since]
+        """Work orders that somebody signed, for a device or what it stands in, oldest first."""
+        names = {device_id, self.past.station_id}
+        if nozzle := self.nozzle(device_id):
+            names.add(nozzle.dispenser_id)
+        return [o for name, o in self._orders if name in names and o.at >= since]
+
+    @cached_property
+    def _orders(self) -> Sequence[tuple[str, WorkOrder]]:
+        """Signed orders with the ledger's id of what they are about: ``D1`` at ``S01`` is ``S01-D1``."""
+        past = self.past
+        known = {past.station_id, *past.dispenser_by_id, *past.nozzle_by_id, *self._tanks}
+        named = [
+            (order.device_id if order.device_id in known else f"{order.station_id}-{order.device_id}", order)
+            for order in past.work_orders
+            if is_signed(order)
+        ]
+        return sorted(named, key=lambda pair: (pair[1].at, pair[1].device_id, pair[1].kind))
 
 
 def judge_station(
@@ -110,9 +130,9 @@ def judge_station(
     """What every rule says of a station at since < detected_at <= until, without comparisons.
 
     Returns the findings in no order, the digests of the comparisons by rule, and the rules that are off here with the
-    reason.
+    reason. What a rule raises goes through; see ``judge_each``.
     """
-    history = PastHistory(past)
+    history = PastHistory(past.between(since - RECORDS_BACK, until + timedelta(microseconds=1)))
     findings: list[Finding] = []
     digests: dict[str, Any] = {}
     off: dict[str, str] = {}
@@ -126,6 +146,40 @@ def judge_station(
         elif isinstance(rule, Comparison):
             digests[rule.rule] = rule.digest(past, since, until)
     return findings, digests, off
+
+
+def judge_each(
+    past: StationPast, rules: Iterable[Rule], since: datetime, until: datetime
+) -> tuple[list[Finding], dict[str, Any], dict[str, str], dict[str, str]]:
+    """As ``judge_station``, each rule by itself: one that raises is told last, with why, and the others go on."""
+    findings: list[Finding] = []
+    digests: dict[str, Any] = {}
+    off: dict[str, str] = {}
+    failing: dict[str, str] = {}
+    for rule in rules:
+        try:
+            told, digest, reasons = judge_station(past, [rule], since, until)
+        except Exception as error:  # a rule is a plugin: it may do anything
+            failing[rule.rule] = f"{past.station_id}: {type(error).__name__}: {error}"
+            continue
+        findings += told
+        digests |= digest
+        off |= reasons
+    return findings, digests, off, failing
+
+
+def compare_each(
+    digests: Mapping[str, Mapping[str, Any]], rules: Iterable[Rule], since: datetime, until: datetime
+) -> tuple[list[Finding], dict[str, str]]:
+    """As ``compare_stations``, each rule by itself, and those that raise with why."""
+    findings: list[Finding] = []
+    failing: dict[str, str] = {}
+    for rule in rules:
+        try:
+            findings += compare_stations(digests, [rule], since, until)
+        except Exception as error:  # as above
+            failing[rule.rule] = f"all stations: {type(error).__name__}: {error}"
+    return findings, failing
 
 
 def _checked(rule: RecordRule, history: PastHistory, since: datetime, until: datetime) -> Iterator[Finding]:

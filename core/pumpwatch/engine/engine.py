@@ -200,7 +200,7 @@ class Engine:
                 "off_at": {rule: dict(stations) for rule, stations in self.reviewing.off.items()},
                 "reviewed": self.reviewing.reviewed and self.reviewing.reviewed.isoformat(),
                 "review_trouble": self.reviewing.trouble,
-                "failing": dict(self.detection.failing),
+                "failing": self.reviewing.failing | self.detection.failing,
             },
         }
 

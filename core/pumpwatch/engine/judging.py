@@ -12,13 +12,13 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from multiprocessing import get_context, parent_process
+from datetime import UTC, datetime, timedelta
+from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pumpwatch.contracts import Comparison, Review, Rule
-from pumpwatch.detection import Claim, arbitrate, compare_stations, in_order, judge_station
+from pumpwatch.detection import RECORDS_BACK, Claim, arbitrate, compare_each, in_order, judge_each
 from pumpwatch.engine.wiring import rules_for
 from pumpwatch.errors import BadConfig, NotReachable
 from pumpwatch.plugins import Plugins
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
     from pumpwatch.model import Finding
     from pumpwatch.past import StationPast
-
-RECORDS_BACK: Final = timedelta(days=14)
-"""How much of the past before a period record rules get to see."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +66,16 @@ class Judgement:
     """The same, one for each cause: what one alarm would be."""
     off: dict[str, dict[str, str]] = field(default_factory=dict)
     """By rule, then station: which data are missing there."""
+    failing: dict[str, str] = field(default_factory=dict)
+    """Rules that raised, with the last station and why."""
+
+
+def _earlier(at: datetime, by: timedelta) -> datetime:
+    """So much before; at the ends of the calendar, the end itself."""
+    try:
+        return at - by
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if by > timedelta(0) else datetime.max.replace(tzinfo=UTC)
 
 
 def lookback(rules: Sequence[Rule]) -> timedelta:
@@ -98,7 +105,7 @@ class Judges:
         ``past`` reads a station's past between two times; ``progress`` is told how many stations are done. Raises
         ``NotReachable`` when a process has died.
         """
-        start, end = since - lookback(self.rules), until + timedelta(microseconds=1)
+        start, end = _earlier(since, lookback(self.rules)), _earlier(until, -timedelta(microseconds=1))
         judgement = Judgement(off=defaultdict(dict))
         digests: dict[str, Mapping[str, Any]] = {}
         waiting: dict[asyncio.Future[Any], str] = {}
@@ -116,11 +123,17 @@ class Judges:
             for task in waiting:
                 task.cancel()
         told = {station_id: digests[station_id] for station_id in station_ids}
-        judgement.findings += await asyncio.to_thread(compare_stations, told, self.rules, since, until)
-        judgement.findings = in_order(judgement.findings)
-        judgement.claims = arbitrate(judgement.findings, self.rules)
+        await asyncio.to_thread(self._conclude, judgement, told, since, until)
         judgement.off = {rule: dict(sorted(those.items())) for rule, those in sorted(judgement.off.items())}
         return judgement
+
+    def _conclude(
+        self, judgement: Judgement, told: Mapping[str, Mapping[str, Any]], since: datetime, until: datetime
+    ) -> None:
+        findings, failing = compare_each(told, self.rules, since, until)
+        judgement.failing |= failing
+        judgement.findings = in_order([*judgement.findings, *findings])
+        judgement.claims = arbitrate(judgement.findings, self.rules)
 
     @staticmethod
     async def _gather(
@@ -133,8 +146,9 @@ class Judges:
         done, _ = await asyncio.wait(waiting, return_when=when)
         for task in done:
             station_id = waiting.pop(task)
-            findings, digests[station_id], off = task.result()
+            findings, digests[station_id], off, failing = task.result()
             judgement.findings += findings
+            judgement.failing |= failing
             for rule, missing in off.items():
                 judgement.off[rule][station_id] = missing
             progress(len(digests))
@@ -142,10 +156,18 @@ class Judges:
 
 @contextmanager
 def judges(book: RuleBook, workers: int = 2) -> Iterator[Judges]:
-    """Judging processes for as long as they are needed. Raises ``BadSettings`` before any is started."""
+    """Judging processes for as long as they are needed; whatever they do is broken off when something goes wrong.
+
+    Raises ``BadSettings`` before any is started.
+    """
+    others = set(active_children())
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (book,))
     try:
         yield Judges(pool, book, workers)
+    except BaseException:
+        for child in set(active_children()) - others:
+            child.kill()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -170,5 +192,7 @@ def _begin(book: RuleBook) -> None:
     _rules = book.rules()
 
 
-def _judge(past: StationPast, since: datetime, until: datetime) -> tuple[list[Finding], dict[str, Any], dict[str, str]]:
-    return judge_station(past, _rules, since, until)
+def _judge(
+    past: StationPast, since: datetime, until: datetime
+) -> tuple[list[Finding], dict[str, Any], dict[str, str], dict[str, str]]:
+    return judge_each(past, _rules, since, until)

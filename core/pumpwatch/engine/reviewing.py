@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pumpwatch.alarms import finding_to_json
 from pumpwatch.canonical import Pasts
 from pumpwatch.engine.judging import Judgement, judges, lookback
-from pumpwatch.errors import BadConfig, PumpwatchError
+from pumpwatch.errors import BadConfig, PumpwatchError, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
@@ -50,6 +50,8 @@ class Reviewing:
     ) -> None:
         self.off: dict[str, dict[str, str]] = {}
         """By rule, then station: which data are missing there; as of the last review."""
+        self.failing: dict[str, str] = {}
+        """Rules that raised in the last review, and why."""
         self.reviewed: datetime | None = None
         """When the last review ended."""
         self.trouble: str | None = None
@@ -73,18 +75,23 @@ class Reviewing:
         if not self._settings.review_s:
             return
         pause = min(FIRST_REVIEW_S, self._settings.review_s)
+        asked = False
         while True:
-            asked = await self._pause(pause)
+            asked = await self._pause(pause) or asked
             now = self._clock.now()
             try:
                 days = timedelta(days=self._settings.review_days)
                 since = now - (max(days, lookback(self._book.rules())) if asked else days)
                 judgement = await self.judge(since, now, workers=self._settings.workers)
-                self.off, self.reviewed, self.trouble = judgement.off, self._clock.now(), None
                 await self._hand_on(await self._unknown(judgement.findings))
+                self.off, self.failing = judgement.off, judgement.failing
+                self.reviewed, self.trouble, asked = self._clock.now(), None, False
             except PumpwatchError as error:
                 self.trouble = str(error)
                 log.warning("the past could not be reviewed: %s", error)
+            except Exception as error:  # supervision goes on whatever a review meets
+                self.trouble = repr(error)
+                log.exception("the past could not be reviewed")
             pause = self._settings.review_s
 
     async def judge(
@@ -99,9 +106,11 @@ class Reviewing:
     ) -> Judgement:
         """Every finding of since < detected_at <= until, raising nothing; None is from the first or to the last record.
 
-        ``names`` and ``stations`` choose rules and stations; ``BadConfig`` for those that are not there. One question
-        waits for another. Raises ``NotReachable``.
+        ``names`` and ``stations`` choose rules and stations; ``BadConfig`` for those that are not there. Raises
+        ``Refused`` while another judgement is under way, and ``NotReachable``.
         """
+        if self._turn.locked():
+            raise Refused("the past is being judged already; ask again when that is over")
         async with self._turn:
             return await judge_folder(
                 self._book.choose(names), self._ledger, self._historian, since, until,

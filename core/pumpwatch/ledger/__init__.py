@@ -3,7 +3,7 @@
 from pumpwatch.ledger.canonical import LEDGER_TABLES, Entry
 from pumpwatch.ledger.importing import ImportProgress, ImportReport, RowProblem, TableReport
 from pumpwatch.ledger.ledger import Ledger
-from pumpwatch.ledger.register import Register, id_order, is_signed
+from pumpwatch.ledger.register import Register, id_order
 from pumpwatch.ledger.upserts import Fate
 
 __all__ = [
@@ -17,5 +17,4 @@ __all__ = [
     "RowProblem",
     "TableReport",
     "id_order",
-    "is_signed",
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pumpwatch.model import Dispenser, Nozzle, Station, Tank, WorkOrder
+from pumpwatch.past import is_signed
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -149,11 +150,6 @@ class Register:
             if (at := self.station_of(name)) and at.station_id == order.station_id:
                 return name
         return f"{order.station_id}/{order.device_id}"
-
-
-def is_signed(order: WorkOrder) -> bool:
-    """Whether anybody signed; which signatures a change needs is the rule's to say."""
-    return bool(order.signed_by_repairer or order.signed_by_institute or order.signed_by_station)
 
 
 def _grouped(things: Iterable[_Thing], key: Callable[[_Thing], str]) -> dict[str, tuple[_Thing, ...]]:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from datetime import timedelta
+from multiprocessing import active_children
 
 import httpx
 import pytest
@@ -200,3 +201,36 @@ async def test_what_an_import_brings_is_reviewed(rig):
         await r.until(lambda: r.engine.reviewing.reviewed)
         assert r.engine.alarms.current()[0].count == 3
         assert r.engine.status()["rules"]["reviewed"]
+
+
+async def test_judges_leave_no_process_behind_when_something_goes_wrong(county):
+    _, pasts = county
+    before = set(active_children())
+    one = next(iter(pasts.values()))
+
+    async def past(station_id, start, end):
+        if station_id != one.station_id:
+            raise RuntimeError("the disk has gone")
+        return one
+
+    with (
+        pytest.raises(RuntimeError, match="the disk has gone"),
+        judges(RuleBook(Settings(), names=frozenset(RULES)), 1) as bench,
+    ):
+        await bench.judge(list(pasts), past, one.start, one.end)
+    assert set(active_children()) <= before
+
+
+async def test_a_review_that_fails_is_told_and_supervision_goes_on(rig, monkeypatch):
+    async with rig() as r:
+
+        async def judge(*_, **__):
+            raise ZeroDivisionError("a bug")
+
+        monkeypatch.setattr(r.engine.reviewing, "judge", judge)
+        r.engine.reviewing.wake()
+        await r.until(lambda: r.engine.reviewing.trouble, seconds=300)
+        assert "a bug" in r.engine.status()["rules"]["review_trouble"]
+        path = "S01/D1/nozzle-1.volume"
+        r.forecourt.values["nozzle-1.volume"] = 7.25
+        await r.until(lambda: r.engine.hub.latest[path].value == 7.25)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from pumpwatch.canonical import Pasts
 from pumpwatch.cli.keeping import held, import_set, kept
 from pumpwatch.cli.output import stderr
+from pumpwatch.cli.serving import DEFAULT_CONFIG
 from pumpwatch.errors import BadConfig
 from pumpwatch.evaluation import Truth, TruthItem, read_truth
 from pumpwatch.ledger import Ledger
@@ -86,6 +87,8 @@ def data_folder(folder: Path, truth: Path | None, scenarios: Sequence[str], *, q
 
 
 async def _make_ready(folder: Path, data: Path, ready: Path, *, quiet: bool) -> list[str]:
+    data.mkdir()  # noqa: ASYNC240 - before anything runs
+    (data / DEFAULT_CONFIG).touch()  # or the configuration at hand would say where this goes
     report = await import_set(folder, data, quiet=quiet)
     for problem in report.problems[:10]:
         stderr.print(str(problem), style="yellow", markup=False, highlight=False)
