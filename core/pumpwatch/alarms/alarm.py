@@ -41,7 +41,7 @@ class Alarm:
     onset: datetime
     """The earliest of its findings."""
     count: int
-    """How many findings."""
+    """How many findings; those withdrawn or explained by another alarm while it was open are none."""
     finding: Finding
     """The newest."""
     acknowledged_at: datetime | None = None
@@ -141,20 +141,31 @@ def joined(alarm: Alarm, finding: Finding, at: datetime) -> Alarm:
     return _logged(replace(alarm, departments=departments), LogEntry(at, Act.REPEAT, "", note))
 
 
-def explained_by(alarm: Alarm, cause: Alarm, at: datetime) -> Alarm:
-    """What was wrong follows from another alarm's cause: this one returns."""
-    after = returned(alarm, at)
-    return replace(after, log=(*after.log[:-1], replace(after.log[-1], note=f"follows from {cause.id}")))
+def explained_by(alarm: Alarm, finding_id: str, left: Finding | None, cause: Alarm, at: datetime) -> Alarm:
+    """One of its findings follows from another alarm's cause."""
+    return _less(alarm, left, at, f"finding {finding_id} follows from {cause.id}")
 
 
-def withdrawn(alarm: Alarm, at: datetime, finding_id: str) -> Alarm:
-    """One of its findings no longer holds; an alarm that has no other is right again."""
-    note = f"finding {finding_id} withdrawn: a record that arrived late explains it"
-    if alarm.count > 1:
-        return _logged(replace(alarm, count=alarm.count - 1), LogEntry(at, Act.REPEAT, "", note))
+def withdrawn(alarm: Alarm, finding_id: str, left: Finding | None, at: datetime) -> Alarm:
+    """One of its findings no longer holds."""
+    return _less(alarm, left, at, f"finding {finding_id} withdrawn: a record that arrived late explains it")
+
+
+def told_of(alarm: Alarm, finding_id: str, at: datetime) -> Alarm:
+    """A finding that went to this alarm, which does not count it, no longer holds."""
+    note = f"finding {finding_id}, which followed from another, withdrawn"
+    return _logged(alarm, LogEntry(at, Act.REPEAT, "", note))
+
+
+def _less(alarm: Alarm, left: Finding | None, at: datetime, note: str) -> Alarm:
+    """One finding fewer. ``left`` is the newest of the others; an alarm that has none is right again."""
+    if left is not None:
+        after = replace(alarm, count=max(alarm.count - 1, 1), cause=left.cause, subject=left.subject, finding=left)
+        return _logged(after, LogEntry(at, Act.REPEAT, "", note))
+    after = replace(alarm, count=0)
     if alarm.state is State.RETURNED:
-        return alarm
-    after = returned(alarm, at)
+        return _logged(after, LogEntry(at, Act.REPEAT, "", note))
+    after = returned(after, at)
     return replace(after, log=(*after.log[:-1], replace(after.log[-1], note=note)))
 
 

@@ -6,31 +6,16 @@ import asyncio
 import re
 import unicodedata
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from pumpwatch.alarms import storage
-from pumpwatch.alarms.alarm import (
-    Alarm,
-    LogEntry,
-    acknowledged,
-    cleared,
-    explained_by,
-    joined,
-    list_order,
-    raised,
-    repeated,
-    returned,
-    stood_again,
-    told_again,
-    withdrawn,
-)
+from pumpwatch.alarms import filing, storage
+from pumpwatch.alarms.alarm import Alarm, LogEntry, acknowledged, cleared, list_order, returned, stood_again
 from pumpwatch.alarms.changes import Bell, Changes
+from pumpwatch.alarms.filing import Turn
 from pumpwatch.alarms.states import State
 from pumpwatch.alarms.wire import finding_from_json, finding_to_json
 from pumpwatch.errors import PumpwatchError, Refused
-from pumpwatch.model import Severity
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Iterable
@@ -52,15 +37,6 @@ _ID: Final = re.compile(r"A-([0-9]{6,15})")
 
 class UnknownAlarm(PumpwatchError):  # noqa: N818 - the field's word, as in pumpwatch.errors
     """No alarm has this id."""
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One act under way."""
-
-    connection: AsyncConnection
-    at: datetime
-    changed: list[Alarm] = field(default_factory=list)
 
 
 class Alarms:
@@ -159,47 +135,21 @@ class Alarms:
 
         A finding that was seen before changes nothing, even when its alarm is cleared; except that the newest finding
         of an open alarm may be told again with more known (a further device is lost) and then takes its own place
-        without counting again. Returns its alarm; None for info. Raises ``BadReply`` when the finding cannot be kept.
+        without counting again. One that was withdrawn is new. Returns its alarm; None for info. Raises ``BadReply``
+        when the finding cannot be kept.
         """
-        finding = finding_from_json(finding_to_json(finding))  # as it will be read back
         known = self._open.get((finding.rule, finding.subject.key))
-        if known is not None and known.finding == finding:
+        if known is not None and known.state.stands and not self._doubtful and _is_same(known.finding, finding):
             return known
+        finding = _as_kept(finding)
         async with self._turn() as turn:
-            if known is not None and known.finding.id == finding.id:
-                return await self._tell_again(turn, finding)
-            seen, number = await storage.alarm_of_finding(turn.connection, finding.id)
-            if seen:
-                return None if number is None else (await storage.alarms_numbered(turn.connection, [number]))[0]
-            if finding.severity is Severity.INFO:
-                await storage.insert_finding(turn.connection, finding, None, turn.at)
-                return None
-            before = await storage.open_alarm(turn.connection, finding.rule, finding.subject.key)
-            if before is None:
-                after = raised(await storage.next_number(turn.connection), finding, turn.at)
-                await storage.insert_alarm(turn.connection, after)
-            else:
-                after = repeated(before, finding, turn.at)
-                await storage.update_alarms(turn.connection, [(before, after)])
-            await storage.insert_finding(turn.connection, finding, after.number, turn.at)
-            turn.changed.append(after)
-            return after
-
-    async def _tell_again(self, turn: _Turn, finding: Finding) -> Alarm | None:
-        before = await storage.open_alarm(turn.connection, finding.rule, finding.subject.key)
-        if before is None or before.finding.id != finding.id:
-            return before
-        after = told_again(before, finding, turn.at)
-        await storage.update_alarms(turn.connection, [(before, after)])
-        await storage.update_finding(turn.connection, finding)
-        turn.changed.append(after)
-        return after
+            return await filing.take(turn, finding)
 
     async def settle(self, rule: str, standing_keys: Collection[str]) -> tuple[Alarm, ...]:
         """A standing rule has looked, and these ``subject.key`` are all that is wrong now.
 
         Its other alarms return. A returned alarm that is among them stands again, for its finding need not be a new
-        one. Returns what changed.
+        one; but not when another alarm explains all it has. Returns what changed.
         """
         if not self._doubtful and not self._unsettled(rule, standing_keys):
             return ()
@@ -214,47 +164,26 @@ class Alarms:
     async def withdraw(self, finding_id: str) -> Alarm | None:
         """A record that arrived late has shown a finding to be none: its alarm returns unless it has others.
 
-        Returns the alarm when it is open, None when there is nothing left to change. What was found stays on record.
+        What followed from it stands by itself again, in alarms of its own. One that itself follows from another is
+        only told of in the log of the alarm to which it went. Saying so twice is once. Returns the alarm of the finding
+        when it is open or has changed, None when there is nothing to change. What was found stays on record.
         """
         async with self._turn() as turn:
-            _, number = await storage.alarm_of_finding(turn.connection, finding_id)
-            if number is None:
-                return None
-            (before,) = await storage.alarms_numbered(turn.connection, [number])
-            if not before.state.is_open:
-                return None
-            after = withdrawn(before, turn.at, finding_id)
-            await storage.update_alarms(turn.connection, [(before, after)])
-            turn.changed.append(after)
-            return after
+            return await filing.withdraw(turn, finding_id)
 
     async def attach(self, finding: Finding, cause_id: str) -> Alarm | None:
         """A finding follows from another, whose alarm it goes to; one cause is one alarm.
 
-        If it had raised an alarm of its own before its cause was known, and nothing else did, that one returns. A cause
-        without an open alarm explains nothing: then the finding raises its own. Returns the cause's alarm.
+        If it had raised an alarm of its own before its cause was known, that one no longer counts it, and returns when
+        it has no other. A cause that was withdrawn or whose alarm is not active or acknowledged explains nothing: then
+        the finding raises its own. Returns the cause's alarm, or else its own; raises as ``raise_``.
         """
+        finding = _as_kept(finding)
         async with self._turn() as turn:
-            _, number = await storage.alarm_of_finding(turn.connection, cause_id)
-            seen, own = await storage.alarm_of_finding(turn.connection, finding.id)
-            cause = (await storage.alarms_numbered(turn.connection, [number]))[0] if number is not None else None
-            explained = cause is not None and cause.state.is_open
-            if cause is not None and explained and not seen:
-                after = joined(cause, finding, turn.at)
-                await storage.update_alarms(turn.connection, [(cause, after)])
-                await storage.insert_finding(turn.connection, finding, cause.number, turn.at)
-                turn.changed.append(after)
-                return after
-            if cause is not None and explained and own not in {None, number}:
-                (before,) = await storage.alarms_numbered(turn.connection, [own] if own is not None else [])
-                if before.count == 1 and before.state.is_open and before.state is not State.RETURNED:
-                    after = explained_by(before, cause, turn.at)
-                    await storage.update_alarms(turn.connection, [(before, after)])
-                    turn.changed.append(after)
-        return cause if explained else await self.raise_(finding)
+            return await filing.attach(turn, finding, cause_id)
 
     async def unknown(self, findings: Iterable[Finding]) -> list[Finding]:
-        """Those that have never been told, in their order."""
+        """Those that have never been told, or were withdrawn since, in their order."""
         wanted = list(findings)
         async with self._database.reading() as connection:
             known = await storage.known_findings(connection, [finding.id for finding in wanted])
@@ -297,13 +226,13 @@ class Alarms:
     # ------------------------------------------------------------ how an act is done
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[_Turn]:
+    async def _turn(self) -> AsyncIterator[Turn]:
         """One act: read and write inside one transaction, then show what changed."""
         async with self._turns:
             if self._doubtful:
                 await self._read_back()
             async with self._database.writing() as connection:
-                turn = _Turn(connection, self._clock.now())
+                turn = Turn(connection, self._clock.now())
                 yield turn
                 self._doubtful = bool(turn.changed)  # until the commit has returned, nobody knows what is on disk
             self._doubtful = False
@@ -336,12 +265,28 @@ class Alarms:
 
 def _is_unsettled(alarm: Alarm, rule: str, standing_keys: Collection[str]) -> bool:
     """Whether an alarm of this rule is open and in another state than the look says."""
-    stands = alarm.subject.key in standing_keys
-    return alarm.rule == rule and alarm.state.is_open and stands is (alarm.state is State.RETURNED)
+    if alarm.rule != rule or not alarm.state.is_open:
+        return False
+    if alarm.subject.key in standing_keys:
+        return alarm.state is State.RETURNED and alarm.count > 0
+    return alarm.state.stands
 
 
 def _settled(alarm: Alarm, standing_keys: Collection[str], at: datetime) -> Alarm:
     return stood_again(alarm, at) if alarm.subject.key in standing_keys else returned(alarm, at)
+
+
+def _as_kept(finding: Finding) -> Finding:
+    """As it will be read back."""
+    return finding_from_json(finding_to_json(finding))
+
+
+def _is_same(kept: Finding, told: Finding) -> bool:
+    """Whether it is the very same; quickly, and maybe no for one that would be kept the same."""
+    try:
+        return kept.id == told.id and kept == told
+    except ValueError:  # a numpy array among its figures
+        return False
 
 
 async def _one(connection: AsyncConnection, alarm_id: str) -> Alarm:

@@ -27,6 +27,11 @@ class State(StrEnum):
         return self is not State.CLEARED
 
     @property
+    def stands(self) -> bool:
+        """Whether it is still wrong."""
+        return self in (State.ACTIVE, State.ACKNOWLEDGED)
+
+    @property
     def is_unacknowledged(self) -> bool:
         """Whether somebody has yet to look at it."""
         return self in (State.ACTIVE, State.RETURNED)

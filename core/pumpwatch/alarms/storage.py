@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, func, insert, or_, select, update
@@ -26,6 +27,17 @@ FINDINGS = table_of(FindingRow)
 LOG = table_of(AlarmLogRow)
 _AT_ONCE = 500
 """Numbers in one IN list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """Where a finding that was told before is kept."""
+
+    alarm_number: int | None
+    """None: an event."""
+    cause_id: str | None
+    """The finding from which it follows."""
+    withdrawn: bool
 
 
 async def alarms_where(
@@ -60,19 +72,44 @@ async def open_alarm(connection: AsyncConnection, rule: str, key: str) -> Alarm 
     return next(iter(await alarms_where(connection, *same)), None)
 
 
-async def alarm_of_finding(connection: AsyncConnection, finding_id: str) -> tuple[bool, int | None]:
-    """Whether the finding has been seen before, and the number of its alarm if it has one."""
-    row = (await connection.execute(select(FINDINGS.c.alarm_number).where(FINDINGS.c.id == finding_id))).first()
-    return row is not None, row[0] if row is not None else None
+async def filed(connection: AsyncConnection, finding_id: str) -> Filed | None:
+    """Where the finding is kept; None when it has never been told."""
+    columns = FINDINGS.c
+    wanted = select(columns.alarm_number, columns.cause_id, columns.withdrawn_at).where(columns.id == finding_id)
+    row = (await connection.execute(wanted)).first()
+    return None if row is None else Filed(row.alarm_number, row.cause_id, row.withdrawn_at is not None)
 
 
 async def known_findings(connection: AsyncConnection, ids: Sequence[str]) -> set[str]:
-    """Those of the ids that have been seen before."""
+    """Those of the ids that have been told and not withdrawn."""
     known: set[str] = set()
     for start in range(0, len(ids), _AT_ONCE):
-        some = FINDINGS.c.id.in_(ids[start : start + _AT_ONCE])
-        known.update((await connection.execute(select(FINDINGS.c.id).where(some))).scalars())
+        some = (FINDINGS.c.id.in_(ids[start : start + _AT_ONCE]), FINDINGS.c.withdrawn_at.is_(None))
+        known.update((await connection.execute(select(FINDINGS.c.id).where(*some))).scalars())
     return known
+
+
+async def following(connection: AsyncConnection, cause_id: str) -> list[tuple[Finding, int | None]]:
+    """The findings that follow straight from this one, and the numbers of their alarms, as they came."""
+    wanted = (
+        select(FINDINGS.c.body, FINDINGS.c.alarm_number)
+        .where(FINDINGS.c.cause_id == cause_id, FINDINGS.c.withdrawn_at.is_(None))
+        .order_by(FINDINGS.c.received_at, FINDINGS.c.id)
+    )
+    return [(finding_from_json(row.body), row.alarm_number) for row in await connection.execute(wanted)]
+
+
+async def newest_standing(connection: AsyncConnection, alarm_number: int) -> Finding | None:
+    """The newest finding that an alarm counts."""
+    wanted = (
+        select(FINDINGS.c.body)
+        .where(FINDINGS.c.alarm_number == alarm_number)
+        .where(FINDINGS.c.cause_id.is_(None), FINDINGS.c.withdrawn_at.is_(None))
+        .order_by(FINDINGS.c.received_at.desc(), FINDINGS.c.id.desc())
+        .limit(1)
+    )
+    body = (await connection.execute(wanted)).scalar_one_or_none()
+    return None if body is None else finding_from_json(body)
 
 
 async def next_number(connection: AsyncConnection) -> int:
@@ -97,18 +134,31 @@ async def update_alarms(connection: AsyncConnection, changes: Sequence[tuple[Ala
         await connection.execute(insert(LOG), rows)
 
 
-async def insert_finding(connection: AsyncConnection, finding: Finding, alarm_number: int | None, at: datetime) -> None:
-    """A finding, whole."""
+async def file_finding(
+    connection: AsyncConnection,
+    finding: Finding,
+    alarm_number: int | None,
+    at: datetime,
+    *,
+    anew: bool,
+    cause_id: str | None = None,
+) -> None:
+    """Keep a finding, whole, as one that holds; ``anew`` in the place it has already."""
     row = {
         "id": finding.id,
         "alarm_number": alarm_number,
+        "cause_id": cause_id,
+        "withdrawn_at": None,
         "rule": finding.rule,
         "subject_key": finding.subject.key,
         "severity": finding.severity.value,
         "received_at": at,
         "body": finding_to_json(finding),
     }
-    await connection.execute(insert(FINDINGS), [row])
+    if anew:
+        await connection.execute(update(FINDINGS).where(FINDINGS.c.id == finding.id).values(row))
+    else:
+        await connection.execute(insert(FINDINGS), [row])
 
 
 async def update_finding(connection: AsyncConnection, finding: Finding) -> None:
@@ -117,9 +167,24 @@ async def update_finding(connection: AsyncConnection, finding: Finding) -> None:
     await connection.execute(update(FINDINGS).where(FINDINGS.c.id == finding.id).values(row))
 
 
+async def mark_withdrawn(connection: AsyncConnection, finding_id: str, at: datetime) -> None:
+    """It no longer holds."""
+    await connection.execute(update(FINDINGS).where(FINDINGS.c.id == finding_id).values(withdrawn_at=at))
+
+
+async def mark_following(connection: AsyncConnection, finding_id: str, cause_id: str) -> None:
+    """It follows from another; its alarm remains its own."""
+    await connection.execute(update(FINDINGS).where(FINDINGS.c.id == finding_id).values(cause_id=cause_id))
+
+
+async def move_finding(connection: AsyncConnection, finding_id: str, alarm_number: int) -> None:
+    """It goes to the alarm to which its cause has gone."""
+    await connection.execute(update(FINDINGS).where(FINDINGS.c.id == finding_id).values(alarm_number=alarm_number))
+
+
 async def events(connection: AsyncConnection, since: datetime | None, limit: int) -> list[Finding]:
-    """Findings without alarm, newest first."""
-    statement = select(FINDINGS.c.body).where(FINDINGS.c.alarm_number.is_(None))
+    """Findings without alarm that hold, newest first."""
+    statement = select(FINDINGS.c.body).where(FINDINGS.c.alarm_number.is_(None), FINDINGS.c.withdrawn_at.is_(None))
     if since is not None:
         statement = statement.where(FINDINGS.c.received_at >= since)
     found = await connection.execute(statement.order_by(FINDINGS.c.received_at.desc(), FINDINGS.c.id).limit(limit))

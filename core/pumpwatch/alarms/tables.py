@@ -55,13 +55,17 @@ class AlarmRow(Base):
 
 
 class FindingRow(Base):
-    """``findings``: every finding ever, whole. Its id says whether it has been seen."""
+    """``findings``: every finding ever, whole. Its id says whether it has been seen; one withdrawn may come anew."""
 
     __tablename__ = "findings"
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
     alarm_number: Mapped[int | None] = mapped_column(ForeignKey("alarms.number"), index=True)
-    """None: an event without alarm (severity info)."""
+    """The alarm it was raised for or went to. None: an event without alarm (severity info)."""
+    cause_id: Mapped[str | None] = mapped_column(Text, index=True)
+    """The finding from which it follows, so that its alarm does not count it. It is a row of this table."""
+    withdrawn_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """Since when it no longer holds."""
     rule: Mapped[str] = mapped_column(Text)
     subject_key: Mapped[str] = mapped_column(Text)
     severity: Mapped[str] = mapped_column(String(16))

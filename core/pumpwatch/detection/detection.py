@@ -190,8 +190,11 @@ class Detection:
             await self.judge_patiently_until(self._clock.monotonic())
 
     async def _judge_soon(self, rule: RecordRule, record: Record) -> None:
+        if not rule.patience:
+            await self._check(rule, record)
+            return
         key = (rule.rule, record_key(record))
-        if not rule.patience or key in self._claims:
+        if key in self._claims:
             await self._check(rule, record)
         elif key not in self._waiting_patiently:
             due = self._clock.monotonic() + rule.patience.total_seconds()
@@ -203,10 +206,10 @@ class Detection:
 
     async def _check(self, rule: RecordRule, record: Record) -> None:
         """Judge a record with all that is known of it, and hand on what is new since it was judged before."""
-        if isinstance(record, Transaction):
+        if rule.patience and isinstance(record, Transaction):
             record = self.history.known(record)
         findings = self._judged(rule, partial(rule.check, record, self.history))
-        if findings is None:
+        if findings is None or not (findings or self._claims):
             return
         key = (rule.rule, record_key(record))
         before = self._forget_claim(key)

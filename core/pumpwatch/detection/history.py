@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right, insort
+from bisect import bisect_left, insort
 from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,6 +53,8 @@ class LiveHistory:
         """Replaced by the engine when the ledger changes."""
         self._devices = devices
         self._sales: dict[str, list[Transaction]] = defaultdict(list)
+        self._orders: dict[str, list[tuple[datetime, int]]] = defaultdict(list)
+        """End and sequence number of each of these: what they are found by."""
         self._latest: dict[EventKind, dict[str, DeviceEvent]] = defaultdict(dict)
         self._events: dict[tuple[str, EventKind], list[DeviceEvent]] = defaultdict(list)
         self._identities: dict[str, DeviceIdentity] = {}
@@ -83,9 +85,10 @@ class LiveHistory:
         return judged
 
     def _take_sale(self, sale: Transaction) -> Record | None:
-        sales = self._sales[sale.nozzle_id]
-        place = bisect_left(sales, _order(sale), key=_order)
-        if place < len(sales) and _order(sales[place]) == _order(sale):
+        sales, orders = self._sales[sale.nozzle_id], self._orders[sale.nozzle_id]
+        order = (sale.end, sale.seq)
+        place = _place(orders, order)
+        if place < len(sales) and orders[place] == order:
             event = resubmission(sales[place], sale, self._station_of(sale.nozzle_id))
             whole = filled(sales[place], sale)
             if whole is sales[place]:
@@ -93,8 +96,9 @@ class LiveHistory:
             sales[place] = whole
             return whole if event is None else event
         sales.insert(place, sale)
+        orders.insert(place, order)
         if len(sales) > TRANSACTIONS_KEPT:
-            del sales[0]
+            del sales[0], orders[0]
         return sale
 
     def _take_event(self, event: DeviceEvent) -> None:
@@ -137,22 +141,21 @@ class LiveHistory:
 
     def before(self, sale: Transaction, limit: int) -> Sequence[Transaction]:
         """The fillings of the same nozzle before ``sale``, oldest first."""
-        sales = self._sales.get(sale.nozzle_id, [])
-        place = bisect_left(sales, _order(sale), key=_order)
-        return sales[max(0, place - limit) : place]
+        place = _place(self._orders.get(sale.nozzle_id, ()), (sale.end, sale.seq))
+        return self._sales[sale.nozzle_id][max(0, place - limit) : place] if place else ()
 
     def known(self, sale: Transaction) -> Transaction:
         """All that is known of a filling by now; itself when it is not remembered any more."""
-        sales = self._sales.get(sale.nozzle_id, [])
-        place = bisect_left(sales, _order(sale), key=_order)
-        found = place < len(sales) and _order(sales[place]) == _order(sale)
-        return sales[place] if found else sale
+        orders, order = self._orders.get(sale.nozzle_id, ()), (sale.end, sale.seq)
+        place = _place(orders, order)
+        return self._sales[sale.nozzle_id][place] if place < len(orders) and orders[place] == order else sale
 
     def after(self, sale: Transaction, limit: int) -> Sequence[Transaction]:
         """The fillings of the same nozzle after ``sale``, oldest first: those it makes worth another look."""
-        sales = self._sales.get(sale.nozzle_id, [])
-        place = bisect_right(sales, _order(sale), key=_order)
-        return sales[place : place + limit]
+        orders, order = self._orders.get(sale.nozzle_id, ()), (sale.end, sale.seq)
+        place = _place(orders, order)
+        place += place < len(orders) and orders[place] == order
+        return self._sales[sale.nozzle_id][place : place + limit] if place < len(orders) else ()
 
     def events(self, station_id: str, kind: EventKind, since: datetime, until: datetime) -> Sequence[DeviceEvent]:
         """The events of a station with since <= time < until, oldest first."""
@@ -171,5 +174,8 @@ class LiveHistory:
         return self.ledger.work_orders(device_id, since)
 
 
-def _order(sale: Transaction) -> tuple[datetime, int]:
-    return (sale.end, sale.seq)
+def _place(orders: Sequence[tuple[datetime, int]], order: tuple[datetime, int]) -> int:
+    """Where this stands or would; most often it is the last."""
+    if not orders or orders[-1] < order:
+        return len(orders)
+    return len(orders) - 1 if orders[-1] == order else bisect_left(orders, order)

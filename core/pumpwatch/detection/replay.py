@@ -132,40 +132,56 @@ def judge_station(
     Returns the findings in no order, the digests of the comparisons by rule, and the rules that are off here with the
     reason. What a rule raises goes through; see ``judge_each``.
     """
-    history = PastHistory(past.between(since - RECORDS_BACK, until + timedelta(microseconds=1)))
-    findings: list[Finding] = []
-    digests: dict[str, Any] = {}
-    off: dict[str, str] = {}
+    judging = _Judging(past, since, until)
     for rule in rules:
-        if missing := rule.needs - past.channels:
-            off[rule.rule] = ", ".join(sorted(missing))
-        elif isinstance(rule, RecordRule):
-            findings += _checked(rule, history, since, until)
-        elif isinstance(rule, Review):
-            findings += [f for f in rule.review(past, since, until) if since < f.detected_at <= until]
-        elif isinstance(rule, Comparison):
-            digests[rule.rule] = rule.digest(past, since, until)
-    return findings, digests, off
+        judging.judge(rule)
+    return judging.findings, judging.digests, judging.off
 
 
 def judge_each(
     past: StationPast, rules: Iterable[Rule], since: datetime, until: datetime
 ) -> tuple[list[Finding], dict[str, Any], dict[str, str], dict[str, str]]:
-    """As ``judge_station``, each rule by itself: one that raises is told last, with why, and the others go on."""
-    findings: list[Finding] = []
-    digests: dict[str, Any] = {}
-    off: dict[str, str] = {}
+    """As ``judge_station``; a rule that raises is told last, with why, and the others go on."""
+    judging = _Judging(past, since, until)
     failing: dict[str, str] = {}
     for rule in rules:
         try:
-            told, digest, reasons = judge_station(past, [rule], since, until)
+            judging.judge(rule)
         except Exception as error:  # a rule is a plugin: it may do anything
             failing[rule.rule] = f"{past.station_id}: {type(error).__name__}: {error}"
-            continue
-        findings += told
-        digests |= digest
-        off |= reasons
-    return findings, digests, off, failing
+    return judging.findings, judging.digests, judging.off, failing
+
+
+class _Judging:
+    """One station, one period, one rule after another."""
+
+    def __init__(self, past: StationPast, since: datetime, until: datetime) -> None:
+        self.findings: list[Finding] = []
+        self.digests: dict[str, Any] = {}
+        self.off: dict[str, str] = {}
+        self._past = past
+        self._since, self._until = since, until
+
+    def judge(self, rule: Rule) -> None:
+        """Put one rule; of one that raises nothing is kept."""
+        past, since, until = self._past, self._since, self._until
+        if missing := rule.needs - past.channels:
+            self.off[rule.rule] = ", ".join(sorted(missing))
+        elif isinstance(rule, RecordRule):
+            self.findings += list(_checked(rule, self._history, since, until))
+        elif isinstance(rule, Review):
+            self.findings += [f for f in rule.review(past, since, until) if since < f.detected_at <= until]
+        elif isinstance(rule, Comparison):
+            self.digests[rule.rule] = rule.digest(past, since, until)
+
+    @cached_property
+    def _history(self) -> PastHistory:
+        """What record rules may ask."""
+        try:
+            first = self._since - RECORDS_BACK
+        except OverflowError:
+            first = self._past.start
+        return PastHistory(self._past.between(first, self._until + timedelta(microseconds=1)))
 
 
 def compare_each(

@@ -19,7 +19,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from pumpwatch import alarms, ledger
 from pumpwatch.alarms.tables import AlarmLogRow, AlarmRow, FindingRow
 from pumpwatch.database import Base, Database, NaiveTimeError, latest_revision, ledger_url, table_of
-from pumpwatch.database.migrations.versions import m0001_ledger_and_alarms, m0002_papers
+from pumpwatch.database.migrations.versions import m0001_ledger_and_alarms, m0002_papers, m0003_following_findings
 from pumpwatch.errors import BadConfig, NotReachable
 from pumpwatch.ledger.tables import StationRow, WorkOrderRow
 
@@ -72,15 +72,25 @@ async def test_migrations_and_metadata_agree(tmp_path):
 def test_migrations_make_the_same_tables_in_postgresql():
     out = io.StringIO()
     context = MigrationContext.configure(dialect_name="postgresql", opts={"as_sql": True, "output_buffer": out})
-    for revision in (m0001_ledger_and_alarms, m0002_papers):
+    for revision in (m0001_ledger_and_alarms, m0002_papers, m0003_following_findings):
         revision.upgrade(Operations(context))
-    made = {_words(statement) for statement in out.getvalue().split(";") if statement.strip()}
+    made = _made(out.getvalue())
     dialect = postgresql.dialect()
     wanted = set()
     for table in Base.metadata.sorted_tables:
         wanted.add(_words(str(CreateTable(table).compile(dialect=dialect))))
         wanted |= {_words(str(CreateIndex(index).compile(dialect=dialect))) for index in table.indexes}
     assert made == wanted
+
+
+def _made(script: str) -> set[frozenset[str]]:
+    """The statements of all migrations, with the columns that later ones add put where the first ones make tables."""
+    statements = [" ".join(s.split()) if "ALTER TABLE" in s else s for s in script.split(";") if s.strip()]
+    made = {_words(s) for s in statements if not s.strip().startswith(("ALTER TABLE", "UPDATE"))}
+    for table, column in (s.removeprefix("ALTER TABLE ").split(" ADD COLUMN ") for s in statements if "ALTER" in s):
+        (whole,) = (words for words in made if f"CREATE TABLE {table}" in words)
+        made = made - {whole} | {whole | {column}}
+    return made
 
 
 def _words(statement: str) -> frozenset[str]:
@@ -132,6 +142,39 @@ async def test_a_database_of_the_first_revision_keeps_what_it_has(tmp_path):
         assert await names(database) == TABLES | {"alembic_version"}
         async with database.reading() as connection:
             assert (await connection.execute(select(StationRow.station_id))).scalars().all() == ["S01"]
+
+
+async def test_what_went_to_another_findings_alarm_before_0003_follows_from_that_finding(tmp_path):
+    at = "2026-11-22 04:00:00.000000"
+    alarm = {
+        "number": 1, "rule": "tax_memory", "subject_key": "S01-N03", "cause": "tampering", "station_id": "S01",
+        "severity": "high", "departments": "[]", "state": "active", "raised_at": at, "onset": at, "count": 1,
+        "finding_id": "F1", "acts": 1,
+    }  # fmt: skip
+    finding = {"alarm_number": 1, "subject_key": "S01-N03", "severity": "high", "received_at": at, "body": "{}"}
+    rows = [
+        finding | {"id": "F0", "rule": "tax_memory"},
+        finding | {"id": "F1", "rule": "tax_memory"},
+        finding | {"id": "F2", "rule": "sequence"},
+        finding | {"id": "F3", "rule": "tax_memory", "subject_key": "S01-N04"},
+        finding | {"id": "E1", "rule": "sequence", "alarm_number": None},
+    ]
+    raw = create_engine(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
+    with raw.begin() as connection:
+        for revision in (m0001_ledger_and_alarms, m0002_papers):
+            revision.upgrade(Operations(MigrationContext.configure(connection)))
+        connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"))
+        connection.execute(text("INSERT INTO alembic_version VALUES ('0002')"))
+        for table, row in (("alarms", alarm), *(("findings", row) for row in rows)):
+            names_, values = ", ".join(f'"{name}"' for name in row), ", ".join(f":{name}" for name in row)
+            connection.execute(text(f"INSERT INTO {table} ({names_}) VALUES ({values})"), row)
+    raw.dispose()
+    columns = table_of(FindingRow).c
+    async with Database.open(ledger_url(tmp_path)) as database, database.reading() as connection:
+        kept = await connection.execute(select(columns.id, columns.cause_id, columns.withdrawn_at))
+        assert {tuple(row) for row in kept} == {
+            ("F0", None, None), ("F1", None, None), ("F2", "F1", None), ("F3", "F1", None), ("E1", None, None),
+        }  # fmt: skip
 
 
 async def test_many_databases_are_opened_at_once_in_one_loop(tmp_path):
