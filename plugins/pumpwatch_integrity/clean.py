@@ -39,6 +39,7 @@ from pumpwatch import (
 )
 from pumpwatch.wording import local_day, tank_label, title
 from pumpwatch_integrity.frozen import DAY_US, HOUR_US, area_l_mm
+from pumpwatch_integrity.parts import half_signed, told
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -110,7 +111,8 @@ class TooClean(Review):
         power="14 of 14 invented feeds found, at the end of the first whole day (42 h at most), with probes from "
         "good to poor and demand from 0.3 to 1.6. Honest: none in 122 honest nozzle-years (honest scenarios on, all "
         "probes, demand 0.3 to 1.6, nuisances to 1.5 times).",
-        pitfalls="New firmware that smooths looks the same once: a work order on the gauge or tank makes it a note. A "
+        pitfalls="New firmware that smooths looks the same once: work on the tank makes it low when repairer "
+        "and station signed, a note when the institute did as well (it must for an order that names the station). A "
         "feed that was invented from the first day on has no past to differ from. With hourly readings a day has too "
         "few idle intervals and the rule stays silent.",
         source="Own derivation (R3 on the scenarios' page); χ² quantile after Wilson and Hilferty.",
@@ -145,11 +147,17 @@ class TooClean(Review):
         judged, (usual, _) = days[day], _usual(days, day) or (0.0, 0.0)
         subject, label = Subject(past.station_id, tank_id=tank_id), tank_label(tank_id)
         begin = at - timedelta(days=1)
-        serviced = any(
-            o.device_id in (tank_id, past.station_id) and begin - timedelta(days=7) <= o.at < at
+        orders = [
+            o
             for o in past.work_orders
-            if o.kind in {"repair", "install", "calibration"}
-        )
+            if o.device_id in (tank_id, past.station_id)
+            and o.kind in {"repair", "install", "calibration"}
+            and begin - timedelta(days=7) <= o.at < at
+            and half_signed(o)
+        ]
+        serviced = "三方" if any(told(o.signed_by_institute) for o in orders) else "维修方和站方" if orders else ""
+        by_whom = "repairer, institute and station" if serviced == "三方" else "repairer and station"
+        severity = {"三方": Severity.INFO, "": Severity.HIGH}.get(serviced, Severity.LOW)
         which = local_day(begin, self.settings.utc_offset_h)
         usual_mm, now_mm = math.sqrt(usual / 2.0), math.sqrt(judged.variance / 2.0)
         return Finding(
@@ -157,7 +165,7 @@ class TooClean(Review):
             rule=self.rule,
             cause="synthetic_data",
             subject=subject,
-            severity=Severity.INFO if serviced else Severity.HIGH,
+            severity=severity,
             departments=(Department.MARKET_REGULATION,),
             onset=begin,
             detected_at=at,
@@ -175,10 +183,12 @@ class TooClean(Review):
                 ),
                 why=Text(
                     zh="真实液位受探棒噪声、油面波动和温度影响总在抖动，这是物理下限；低于下限又恰好跟着交易走，"
-                    "像是由交易算出来的。",
+                    "像是由交易算出来的。"
+                    + (f"此前 7 天内有{serviced}签字的工单，可能由维修引起。" if serviced else ""),
                     en="The noise of the probe, the moving surface and the warmth keep a true level trembling: that "
                     "is the "
-                    "physical floor. Below it, and in step with the sales, a level looks computed from them.",
+                    "physical floor. Below it, and in step with the sales, a level looks computed from them."
+                    + (f" Work signed by {by_whom} in the 7 days before may explain it." if serviced else ""),
                 ),
                 otherwise=Text(
                     zh="液位仪程序升级后加强了平滑；更换了分辨率更低的探棒。",
@@ -244,7 +254,10 @@ def _days(past: StationPast, tank_id: str, levels: Levels, offset_us: int) -> di
     codes = [past.sales.nozzle_ids.index(n.nozzle_id) for n in past.nozzles if n.tank_id in joined]
     rows = np.flatnonzero(np.isin(past.sales.nozzle, codes))
     starts, order = np.sort(past.sales.start_us[rows]), np.argsort(past.sales.end_us[rows], kind="stable")
-    ends, litres = past.sales.end_us[rows][order], np.concatenate(([0.0], np.cumsum(past.sales.volume_l[rows][order])))
+    ends, litres = (
+        past.sales.end_us[rows][order],
+        np.concatenate(([0.0], np.cumsum(np.nan_to_num(past.sales.volume_l[rows][order])))),
+    )
     moved = np.diff(height)
     known = np.isfinite(moved)
     near = np.diff(at) <= 15 * 60_000_000
@@ -254,15 +267,19 @@ def _days(past: StationPast, tank_id: str, levels: Levels, offset_us: int) -> di
     idle = calm & (begun <= 0)
     # a sale moves the level by the next reading when it ended a minute before it and none goes on over either edge
     sold = litres[np.searchsorted(ends, at[1:] - _AROUND_US)] - litres[np.searchsorted(ends, at[:-1])]
-    steps = np.abs(moved[known & (moved != 0.0)])
-    step = float(steps.min()) if len(steps) else 1.0
-    area = math.fsum(area_l_mm(past, tank, float(np.nanmedian(height))) for tank in joined)
-    drawn = calm & (sold > max(20.0, 2.2 * step * area))
     day = (at[1:] + offset_us - 1) // DAY_US
     edges = np.searchsorted(day, np.arange(int(day[0]), int(day[-1]) + 2))
     found = {}
     for place, (low, high) in enumerate(pairwise(edges.tolist())):
-        quiet, busy = moved[low:high][idle[low:high]], moved[low:high][drawn[low:high]]
+        today = slice(low, high)
+        if not known[today].any():
+            continue
+        # step and area are the day's own, so that a day is judged alike whatever else of the past is there
+        steps = np.abs(moved[today][known[today] & (moved[today] != 0.0)])
+        step = float(steps.min()) if len(steps) else 1.0
+        area = math.fsum(area_l_mm(past, tank, float(np.nanmedian(height[1:][today]))) for tank in joined)
+        drawn = calm[today] & (sold[today] > max(20.0, 2.2 * step * area))
+        quiet, busy = moved[today][idle[today]], moved[today][drawn]
         squares = np.sort(quiet**2)[: math.ceil(_KEPT * len(quiet))]
         found[int(day[0]) + place] = Day(
             idle=len(quiet),

@@ -41,11 +41,15 @@ from pumpwatch import (
     to_us,
 )
 from pumpwatch.wording import dispenser_label, local, title
+from pumpwatch_integrity.parts import number
 
 _RENUMBERED = 1_000
 """Numbers that differ by more belong to another epoch of the sequence."""
 _HOUR_US = 3_600_000_000
 _DAY_US = 24 * _HOUR_US
+_COMPARED_S = 60.0
+"""A comparison of clocks speaks for an overlap up to so much longer: the sales have their length."""
+_WEEK = timedelta(days=7)
 
 
 class ClockSettings(PluginSettings):
@@ -53,31 +57,34 @@ class ClockSettings(PluginSettings):
 
     drift_s_per_day: float = Field(2.0, gt=0.0, description="What a clock may gain or lose, seconds a day.")
     absolute_s: float = Field(60.0, gt=0.0, description="How wrong a clock may be found by the collector, seconds.")
+    corrections: int = Field(2, ge=1, description="So many larger corrections in seven days are no matter.")
     noted_s: float = Field(2.0, ge=0.0, description="From here on the collector notes a wrong clock, seconds.")
     utc_offset_h: float = Field(8.0, ge=-12.0, le=14.0, description="Local time of the stations, hours from UTC.")
 
 
 class ClockFault(RecordRule):
-    """One finding for each comparison of the collector that is beyond the limits."""
+    """One finding for each comparison of the collector that is beyond the limits, and for corrections that repeat."""
 
     rule: ClassVar[str] = "clock_fault"
     Settings: ClassVar[type[PluginSettings]] = ClockSettings
     watches: ClassVar[tuple[type, ...]] = (DeviceEvent,)
-    explains: ClassVar[frozenset[str]] = frozenset({"sequence_gap", "totalizer_rollback", "offline_sale"})
+    explains: ClassVar[frozenset[str]] = frozenset({"sequence_gap", "offline_sale"})
     settings: ClockSettings
     about: ClassVar[About] = About(
         title=Text("时钟回拨或漂移", "Clock set back or drifting"),
         catches=("C06",),
-        inputs="Clock events of the collector: ``ahead_s``, how far the dispenser's clock is ahead of its own.",
-        statistic="``a``: seconds ahead. Rate: (a − a′) / days since the comparison a′ before; without one in the last "
-        "two days a′ was below what is noted, so the rate is at least |a| − 2 s a day.",
-        threshold="|a| > 60 s; rate > 2 s a day.",
+        inputs="Clock events of the collector: ``ahead_s``, how far the dispenser's clock is ahead of its own; and "
+        "``step_s``, by how much it was set.",
+        statistic="``a``: seconds ahead. Rate: (a − a′) / days since a′, the oldest comparison of the last two days, "
+        "at least half a day ago; without any in these days a′ was below what is noted, so the rate is at least "
+        "|a| − 2 s a day. Corrections of more than 60 s in seven days.",
+        threshold="|a| > 60 s; rate > 2 s a day; more than two such corrections in seven days (low).",
         power="Steps of −3,600, −90 and +86,400 s: 24 of 24 by the first comparison, ten minutes after. Drifts of ±5 "
         "s a day: 16 of 16 after one day; 3 s a day: 8 of 8 after two, when there are two comparisons. Honest: none "
         "in 448 honest nozzle-years (honest scenarios on, all probes, demand 0.3 to 1.6, nuisances to 1.5 times), "
         "with clocks that gain up to 1 s a day and corrections of 90 s (H20).",
-        pitfalls="A correction (``step_s``) is no fault, and no rate is made across it. Summer time; a dispenser whose "
-        "power failed and that starts at an old time until the network sets it.",
+        pitfalls="A correction (``step_s``) alone is no fault, and no rate is made across it. Summer time; a "
+        "dispenser whose power failed and that starts at an old time until the network sets it.",
         source="Own derivation (D8 on the scenarios' page); a quartz clock at ±20 ppm gains or loses 1.7 s a day.",
     )
 
@@ -87,7 +94,9 @@ class ClockFault(RecordRule):
             yield from self._told(record, history)
 
     def _told(self, event: DeviceEvent, history: History) -> Iterator[Finding]:
-        ahead = _number(event, "ahead_s")
+        ahead, step = _number(event, "ahead_s"), _number(event, "step_s")
+        if step is not None and abs(step) > self.settings.absolute_s:
+            yield from self._set_again(event, step, history)
         if ahead is None:
             return
         settings = self.settings
@@ -132,6 +141,54 @@ class ClockFault(RecordRule):
             ),
         )
 
+    def _set_again(self, event: DeviceEvent, step: float, history: History) -> Iterator[Finding]:
+        """A clock that is set by more than is allowed, again and again."""
+        settings = self.settings
+        week = history.events(event.station_id, EventKind.CLOCK, event.at - _WEEK, event.at)
+        before = {
+            other.at: said
+            for other in week
+            if other.device_id == event.device_id
+            and (said := _number(other, "step_s")) is not None
+            and abs(said) > settings.absolute_s
+        }
+        many = len(before) + 1
+        if many <= settings.corrections:
+            return
+        subject = Subject(event.station_id, None if event.device_id == event.station_id else event.device_id)
+        label, when = dispenser_label(event.device_id), local(event.at, settings.utc_offset_h)
+        steps = [*before.items(), (event.at, step)]
+        yield _finding(
+            self.rule,
+            subject,
+            ("set", event.at.astimezone(UTC).isoformat()),
+            (min(before), event.at),
+            Severity.LOW,
+            (
+                title(label, f"时钟7天校{many}次", f"clock set {many} times"),
+                Text(
+                    zh=f"{label.zh}的时钟 7 天内第 {many} 次被校正超过 {settings.absolute_s:g} s，最近一次在 {when}，"
+                    f"校 {step:,.1f} s。",
+                    en=f"The clock of {label.en} was set by more than {settings.absolute_s:g} s for time {many} in "
+                    f"seven days, last at {when}, by {step:,.1f} s.",
+                ),
+                Text(
+                    zh="石英钟每天差不到 2 s，校正一次可管数周；反复大幅校正会使前后交易的时间无法核对。",
+                    en="A quartz clock strays by less than 2 s a day, so one correction lasts for weeks. Large ones "
+                    "again and again leave times that cannot be compared.",
+                ),
+            ),
+            Estimate(step, "s", step - 0.5, step + 0.5, 0.95),
+            tuple(
+                Evidence(
+                    "device_event",
+                    f"{event.station_id}/{event.device_id}",
+                    {"at": at.astimezone(UTC).isoformat(), "step_s": said},
+                )
+                for at, said in sorted(steps)[-20:]
+            ),
+        )
+
     def _rate(self, event: DeviceEvent, ahead: float, history: History) -> float:
         """Seconds a day, at least; 0 where a setting of the clock stands between."""
         known: tuple[datetime, float] | None = None
@@ -140,7 +197,7 @@ class ClockFault(RecordRule):
                 if _number(other, "step_s") is not None:
                     return 0.0
                 was = _number(other, "ahead_s")
-                known = known if was is None else (other.at, was)
+                known = known if was is None or known is not None else (other.at, was)
         if known is None:
             beyond = max(abs(ahead) - self.settings.noted_s, 0.0)
             return beyond if ahead > 0 else -beyond
@@ -180,7 +237,7 @@ class ClockBackwards(Review):
     rule: ClassVar[str] = "clock_backwards"
     Settings: ClassVar[type[PluginSettings]] = BackwardSettings
     lookback: ClassVar[timedelta] = timedelta(days=20)
-    explains: ClassVar[frozenset[str]] = frozenset({"sequence_gap", "totalizer_rollback", "offline_sale"})
+    explains: ClassVar[frozenset[str]] = frozenset({"sequence_gap", "offline_sale"})
     settings: BackwardSettings
     about: ClassVar[About] = About(
         title=Text("交易时间倒退", "Sales stamped backwards"),
@@ -196,7 +253,8 @@ class ClockBackwards(Review):
         "nozzle-years (honest scenarios on, all probes, demand 0.3 to 1.6, nuisances to 1.5 times); numbers set back "
         "by 200 (T02) stay silent.",
         pitfalls="A nozzle that sold nothing in the hours around the step shows nothing. Claimed 26 h after the day, "
-        "when a daily comparison of clocks would have come; then the comparison counts, not the records.",
+        "when a daily comparison of clocks would have come; then the comparison counts, not the records, if it is "
+        "as large as the overlap (to 60 s).",
         source="Own derivation (D8 on the scenarios' page).",
     )
 
@@ -212,8 +270,9 @@ class ClockBackwards(Review):
         for (dispenser_id, day), found in sorted(days.items(), key=lambda entry: (entry[0][1], str(entry[0][0]))):
             closed_us = (day + 1) * _DAY_US - offset_us
             at = from_us(closed_us + round(self.settings.patience_h * _HOUR_US))
-            if since < at <= until and not _compared(past, dispenser_id, from_us(closed_us - 2 * _DAY_US), at):
-                worst = max(found, key=lambda o: (o.back_us, -o.end_us))
+            worst = max(found, key=lambda o: (o.back_us, -o.end_us))
+            asked = from_us(closed_us - 2 * _DAY_US), at
+            if since < at <= until and not _compared(past, dispenser_id, *asked, worst.back_us / 1e6):
                 yield self._claim(past, Subject(past.station_id, dispenser_id), worst, at, day)
 
     def _claim(self, past: StationPast, subject: Subject, worst: _Overlap, at: datetime, day: int) -> Finding:
@@ -272,10 +331,12 @@ def _overlaps(sales: Sales) -> Iterator[_Overlap]:
         yield _Overlap(older, newer, int(sales.end_us[older]), int(back_us[row]))
 
 
-def _compared(past: StationPast, dispenser_id: str | None, since: datetime, until: datetime) -> bool:
-    """Whether the collector has told how wrong this clock is."""
+def _compared(past: StationPast, dispenser_id: str | None, since: datetime, until: datetime, back_s: float) -> bool:
+    """Whether the collector has told that this clock is so wrong that it accounts for an overlap."""
     return any(
-        since <= event.at <= until and event.device_id == dispenser_id and _number(event, "ahead_s") is not None
+        since <= event.at <= until
+        and event.device_id == dispenser_id
+        and abs(_number(event, "ahead_s") or 0.0) >= back_s - _COMPARED_S
         for event in past.events_of(EventKind.CLOCK)
     )
 
@@ -341,5 +402,4 @@ def _titled(label: Text, ahead: float) -> Text:
 
 
 def _number(event: DeviceEvent, name: str) -> float | None:
-    value = event.detail.get(name)
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
+    return number(event.detail.get(name))

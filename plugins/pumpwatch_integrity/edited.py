@@ -12,6 +12,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from pumpwatch import (
+    RESUBMITTED,
     About,
     Department,
     DeviceEvent,
@@ -29,8 +30,8 @@ from pumpwatch import (
     Text,
     finding_id,
 )
-from pumpwatch.past import RESUBMITTED
 from pumpwatch.wording import litres, local, nozzle_label, title, yuan
+from pumpwatch_integrity.parts import number
 
 _FIELDS: Mapping[str, Text] = {
     "volume_l": Text("升数", "litres"),
@@ -114,8 +115,8 @@ class EditedRecord(RecordRule):
                         "dispenser_id": nozzle.dispenser_id if nozzle else None,
                         "end": end,
                         "field": name,
-                        "first": first,
-                        "later": later,
+                        "first": _plain(first),
+                        "later": _plain(later),
                     },
                 ),
             ),
@@ -152,21 +153,28 @@ class EditedRecord(RecordRule):
         )
 
 
+def _plain(value: str | float | int | bool | None) -> str | float | int | bool | None:
+    """The value, or nothing where it is a number that no device tells."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return value
+    return value if number(value) is not None else None
+
+
 def _said(name: str, value: object) -> str:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        if name in _LITRES:
-            return litres(float(value))
-        if name in _MONEY:
-            return yuan(float(value))
-        return f"{value:,g}"
-    return str(value)
+    amount = number(value)
+    if amount is None:
+        return str(value) if isinstance(value, str | bool) else "?"
+    if name in _LITRES:
+        return litres(amount)
+    return yuan(amount) if name in _MONEY else f"{amount:,g}"
 
 
 def _estimate(name: str, first: object, later: object) -> Estimate | None:
     """What the second report says less than the first; exact figures, so the interval has no width."""
-    if not isinstance(first, int | float) or not isinstance(later, int | float):
+    before, after = number(first), number(later)
+    if before is None or after is None:
         return None
     if name not in _LITRES and name not in _MONEY:
         return None
-    less = round(float(first) - float(later), 4)
+    less = round(before - after, 4)
     return Estimate(less, "L" if name in _LITRES else "CNY", less, less, 1.0)

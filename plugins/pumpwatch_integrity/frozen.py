@@ -108,8 +108,8 @@ class FrozenGauge(Review):
         "that the week's share p of equal neighbours makes p^(n−1) < 1e-10, and trembling again in the 12 after it.",
         power="2 h at midnight, at three and at two in the afternoon, 6, 24 and 72 h: 48 of 48 (8 stations, good to "
         "poor probes). By day after 45 min in the median, at night after one to six hours, or an hour after the "
-        "gauge trembles again. Honest: one in 480 nozzle-years, "
-        "at a siphon, before joined tanks got a limit of their own; not measured at length since.",
+        "gauge trembles again. Honest: one in 480 nozzle-years "
+        "at a siphon, before joined tanks got a limit of their own; with it none in 246.",
         pitfalls="A gauge in whole millimetres without temperature repeats itself for hours in an idle tank: p and the "
         "longest run of its own week keep it quiet. A tank that nobody draws from. A gauge that has told the same for "
         "more than three days before it is first looked at is not claimed.",

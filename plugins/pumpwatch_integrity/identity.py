@@ -33,7 +33,7 @@ from pumpwatch import (
     finding_id,
 )
 from pumpwatch.wording import dispenser_label, local, nozzle_label, title
-from pumpwatch_integrity.parts import CERTIFIES, ENCODER, Change, Cover, changes_of, cover, identity_told, told
+from pumpwatch_integrity.parts import CERTIFIES, ENCODER, Change, Cover, changes_of, cover, identity_told, number, told
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -70,9 +70,11 @@ class IdentityChange(RecordRule):
         "All changed fields of a dispenser make one finding, a changed encoder one of its own at its nozzle.",
         threshold="Any difference is critical. It is a note (info) when a work order of kind `repair`, `install` or "
         "`verification`, dated from `work_order_days` before to `work_order_late_days` after, is signed by repairer, "
-        "institute and station; a repair and the verification that follows it count as one. Signed by repairer and "
+        "institute and station; a repair and the verification that follows it count as one, "
+        "unless that found more than ±0.30 %. Signed by repairer and "
         "station only it is a note too, for then `unverified_repair` watches the first sale (an order without words "
-        "counts for a day then); but another digest under the same version is no upgrade and stays critical. An order "
+        "counts for a day then), and low where tax control is another one; an order for the whole station needs the "
+        "institute in any case. But another digest under the same version is no upgrade and stays critical. An order "
         "whose words are about another part explains nothing; one that names every new value explains it for ever.",
         power="Found at the first identity that shows it: F14 12 of 12, F15 12 of 12, F17 12 of 12, T02 12 of 12, F02 "
         "8 of 8, F05 27 of 27 dispensers (four fleets of 38 stations, 0.5 to 5 %, a campaign running). No false alarm "
@@ -160,7 +162,7 @@ class IdentityChange(RecordRule):
             rule=self.rule,
             cause="identity_change",
             subject=subject,
-            severity=Severity.INFO if order else Severity.CRITICAL,
+            severity=_severity(changes, covered) if order else Severity.CRITICAL,
             departments=tuple(departments),
             onset=record.at,
             detected_at=record.at,
@@ -187,7 +189,7 @@ class IdentityChange(RecordRule):
         days = self.settings.work_order_days
         here = nozzle_label(moved_from) if moved_from else None
         what = self._what(record, label, changes)
-        minutes = float(dark.detail.get("off_s") or 0.0) / 60.0 if dark else 0.0
+        minutes = (number(dark.detail.get("off_s")) or 0.0) / 60.0 if dark else 0.0
         return Explanation(
             title=title(label, head.zh, head.en),
             what=Text(
@@ -244,6 +246,12 @@ class IdentityChange(RecordRule):
         )
 
 
+def _severity(changes: Sequence[Change], covered: Cover) -> Severity:
+    """Of what an order speaks for; no other rule watches what becomes of another tax control without the institute."""
+    taxed = any(change.field == "tax_serial" for change in changes)
+    return Severity.LOW if taxed and covered is Cover.HALF else Severity.INFO
+
+
 _KINDS: Mapping[str, Text] = {
     "repair": Text("维修", "repair"),
     "install": Text("安装", "installation"),
@@ -293,17 +301,17 @@ def _dark_before(record: DeviceIdentity, history: History) -> DeviceEvent | None
     cuts = [
         event
         for event in history.events(record.station_id, EventKind.POWER, since, until)
-        if event.device_id == record.dispenser_id and isinstance(event.detail.get("off_s"), int | float)
+        if event.device_id == record.dispenser_id and number(event.detail.get("off_s")) is not None
     ]
     return cuts[-1] if cuts else None
 
 
 def _dark_evidence(event: DeviceEvent) -> Evidence:
-    off_s = event.detail.get("off_s")
+    off_s = number(event.detail.get("off_s")) or 0.0
     return Evidence(
         kind="power_cut",
         reference=f"{event.device_id}/{event.at.astimezone(UTC).isoformat()}",
-        data={"off_minutes": round(float(off_s or 0.0) / 60.0, 1), "back_at": event.at.astimezone(UTC).isoformat()},
+        data={"off_minutes": round(off_s / 60.0, 1), "back_at": event.at.astimezone(UTC).isoformat()},
     )
 
 

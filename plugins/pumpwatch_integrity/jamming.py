@@ -33,7 +33,7 @@ from pumpwatch import (
     to_us,
 )
 from pumpwatch.wording import count, litres, local, station_label, title, yuan
-from pumpwatch_integrity.outage import LOOKBACK, MINUTE_US, SETTLE_US, Silence, enough, silences, totals
+from pumpwatch_integrity.silences import LOOKBACK, MINUTE_US, SETTLE_US, Silence, enough, silences, totals
 
 
 class JammingSettings(PluginSettings):
@@ -61,7 +61,7 @@ class Jamming(Comparison):
     rule: ClassVar[str] = "jamming"
     Settings: ClassVar[type[PluginSettings]] = JammingSettings
     lookback: ClassVar[timedelta] = LOOKBACK
-    explains: ClassVar[frozenset[str]] = frozenset({"collector_outage", "sequence_gap", "offline_sale", "theft"})
+    explains: ClassVar[frozenset[str]] = frozenset({"collector_outage", "sequence_gap", "offline_sale"})
     settings: JammingSettings
     about: ClassVar[About] = About(
         title=Text("无线干扰", "Radio jammed"),
@@ -85,7 +85,7 @@ class Jamming(Comparison):
         shortest, longest = self.settings.shortest_min * MINUTE_US, self.settings.longest_h * 60 * MINUTE_US
         found = silences(past, round(shortest))
         earliest = to_us(since) - 2 * 24 * 60 * MINUTE_US
-        kept = (s for s in found if s.dispenser_id is None and s.end_us - s.begin_us <= longest)
+        kept = (s for s in found if s.dispenser_id is None and not s.kept and s.end_us - s.begin_us <= longest)
         return Quiet(past.station, tuple(s for s in kept if s.end_us > earliest))
 
     def compare(self, digests: Mapping[str, Any], since: datetime, until: datetime) -> Iterator[Finding]:

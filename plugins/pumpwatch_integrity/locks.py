@@ -33,7 +33,7 @@ from pumpwatch import (
     finding_id,
 )
 from pumpwatch.wording import dispenser_label, local, nozzle_label, title
-from pumpwatch_integrity.parts import half_signed, is_about
+from pumpwatch_integrity.parts import half_signed, is_about, number, told
 from pumpwatch_integrity.signatures import place_of
 
 _CODE: Final = re.compile(r"(?:[A-Za-z]{0,4}[-_ ]?)?(\d{1,4})")
@@ -134,7 +134,8 @@ class SelfLock(RecordRule):
         "initialisation, 64 pulse equivalent off by more than ±0.6 % on five sales, 65 encoder hardware.",
         threshold="Any lock. 63 and 64 are critical, 61 and 65 high, 62 and unknown codes medium. A repair, "
         "installation or calibration signed by repairer and station from `work_order_days` before to "
-        "`work_order_late_days` after makes it a note, unless its words are about a filter, a program or tax control.",
+        "`work_order_late_days` after makes it low, and a note where the institute signed as well (an order for the "
+        "whole station needs it in any case), unless its words are about a filter, a program or tax control.",
         power="F17: the lock of every encoder that reports one is told at once, at its nozzle. No false alarm over "
         "1,218 honest nozzle-years with the honest scenarios in them; 1 µs an event.",
         pitfalls="Communication failures (62) are mostly faults. Unlocking (`locked` false or state `unlocked`) is not "
@@ -161,7 +162,11 @@ class SelfLock(RecordRule):
             rule=self.rule,
             cause=code.cause,
             subject=subject,
-            severity=Severity.INFO if order else code.severity,
+            severity=code.severity
+            if order is None
+            else Severity.INFO
+            if told(order.signed_by_institute)
+            else Severity.LOW,
             departments=(Department.MARKET_REGULATION,),
             onset=record.at,
             detected_at=record.at,
@@ -208,9 +213,13 @@ class SelfLock(RecordRule):
             ),
             why=Text(
                 zh="自锁由加油机内的监控微处理器判定，不经站方。"
-                + (f"{when} 有维修工单，可能由维修引起。" if order else ""),
+                + (f"{when} 有维修工单，可能由维修引起；核对工单后方可排除。" if order else ""),
                 en="The dispenser's own monitoring microprocessor decides this, not the station."
-                + (f" There is a work order of {when}: the repair may have caused it." if order else ""),
+                + (
+                    f" There is a work order of {when}: the repair may have caused it; look at the order first."
+                    if order
+                    else ""
+                ),
             ),
             otherwise=code.otherwise,
             on_site=Text(
@@ -221,13 +230,12 @@ class SelfLock(RecordRule):
         )
 
 
-def code_of(told: str | float | int | bool | None) -> int | None:
+def code_of(said: str | float | int | bool | None) -> int | None:
     """The number in a code: 63, ``"63"``, ``"E63"``; None when there is none."""
-    if isinstance(told, bool) or told is None:
-        return None
-    if isinstance(told, int | float):
-        return int(told) if told == int(told) else None
-    match = _CODE.fullmatch(told.strip())
+    if isinstance(said, int | float):
+        value = number(said)
+        return int(value) if value is not None and value.is_integer() and abs(value) < 10_000 else None
+    match = _CODE.fullmatch((said or "").strip())
     return int(match[1]) if match else None
 
 

@@ -22,6 +22,10 @@ ENCODER = Text("编码器序列号", "encoder serial")
 _EXPLAINS = frozenset({"repair", "install", "verification"})
 _WORK = frozenset({"repair", "install"})
 CERTIFIES = frozenset({"verification", "calibration"})
+_TOLERATED_PERCENT = 0.30
+"""Error that JJG 443 allows; a verification that found more certifies nothing."""
+_LARGEST = 1e12
+"""No device tells a greater number."""
 _A_DAY = timedelta(days=1)
 _PROGRAM = frozenset({"firmware_version", "firmware_digest"})
 _ABOUT = (
@@ -101,9 +105,27 @@ def told(value: str | None) -> str | None:
     return (value or "").strip(" \t\r\n\0") or None
 
 
+def number(value: object) -> float | None:
+    """What a device tells as a number; None for text, NaN, and what is too great to be one."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_LARGEST <= value <= _LARGEST:
+        return None
+    return float(value)
+
+
 def half_signed(order: WorkOrder) -> bool:
-    """Whether those who did the work and those it was done for have signed."""
-    return bool(told(order.signed_by_repairer) and told(order.signed_by_station))
+    """Whether those who did the work and those it was done for have signed.
+
+    An order for the whole station names no device, so that nobody watches what is sold after it: it needs the
+    institute as well.
+    """
+    here = order.device_id != order.station_id or told(order.signed_by_institute)
+    return bool(here and told(order.signed_by_repairer) and told(order.signed_by_station))
+
+
+def passed(order: WorkOrder) -> bool:
+    """Whether it tells no error, or one that is allowed."""
+    error = order.error_percent
+    return error is None or abs(error) <= _TOLERATED_PERCENT
 
 
 def cover(
@@ -125,10 +147,15 @@ def cover(
         if order.kind not in _EXPLAINS or about is False or not (near or _names(order, changes)):
             continue
         certified = any(
-            o.kind in CERTIFIES and told(o.signed_by_institute) and told(o.signed_by_station) and o.at >= order.at
+            o.kind in CERTIFIES
+            and told(o.signed_by_institute)
+            and told(o.signed_by_station)
+            and o.at >= order.at
+            and passed(o)
             for o in known
         )
-        if half_signed(order) and (told(order.signed_by_institute) or (order.kind in _WORK and certified)):
+        institute = told(order.signed_by_institute) and passed(order)
+        if half_signed(order) and (institute or (order.kind in _WORK and certified)):
             best = (Cover.FULL, order)
         elif (
             half_signed(order)

@@ -90,7 +90,8 @@ class ReplayedData(Review):
         statistic="Runs of 4 sales with the litres of an earlier run and, to 1 s, its gaps: over the whole station "
         "(with "
         "the nozzles) and by nozzle; runs of 12 readings of a tank equal to an earlier run in every figure, at least 6 "
-        "of them different from each other. Earlier: up to 35 days. By 64-bit hashes of the runs, so it is linear.",
+        "of them different from each other and all with a temperature. "
+        "Earlier: up to 35 days. By 64-bit hashes of the runs, so it is linear.",
         threshold="One such run; two of the four sales must not be whole litres. By chance, with p = Σ p_v² ≈ 0.02 for "
         "litres and 1/2,900 for gaps: p_v⁴ p_g³ × 4.6e7 pairs = 3e-10 a nozzle-year; over the station 2e-8.",
         power="2 h at midnight, 2 h at three in the morning and 24 h, all 24 h old: 24 of 24, after 15 to 55 min: by "
@@ -285,13 +286,16 @@ def _sales_again(sales: Sales, *, whole: bool) -> Iterator[Again]:
 
 def _levels_again(tank_id: str, levels: Levels) -> Iterator[Again]:
     length = READINGS_ALIKE
-    if len(levels) < 2 * length or not np.isfinite(levels.temperature_c).all():
+    if len(levels) < 2 * length:
         return
     told = [np.nan_to_num(getattr(levels, name), nan=-1e6) for name in ("height_mm", "temperature_c", "water_mm")]
     rows = _mixed(*(np.round(column * 1_000.0).astype(np.int64) for column in told))
     gaps = _mixed(rows.view(np.int64), np.diff(levels.at_us, prepend=levels.at_us[:1]) // 1_000_000)
     runs = _runs(rows, gaps, length)
-    now, old = _repeats(runs, levels.at_us[length - 1 :])
+    # a run without all its temperatures tells nothing: it gets a number of its own
+    unknown = np.cumsum(np.concatenate(([0], ~np.isfinite(levels.temperature_c))))
+    own = np.arange(len(runs), dtype=np.uint64) * _ODD
+    now, old = _repeats(np.where(unknown[length:] == unknown[:-length], runs, own), levels.at_us[length - 1 :])
     for new, before in zip(now.tolist(), old.tolist(), strict=True):
         if len(np.unique(rows[new : new + length])) >= _READINGS_DIFFER:
             span = np.arange(length)

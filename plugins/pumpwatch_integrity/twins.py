@@ -81,7 +81,8 @@ class StationTwins(Comparison):
         threshold="Five shared runs within a local day. By chance two stations share one run in 30 years, for p_v³ "
         "p_g² = "
         "1e-13 a pair; minute-level correlation of copied streams is above 0.99, but so may be two stations' rush.",
-        power="A copied stream, at once or an hour or two days later: 3 of 3 on its first day. Honest: none in 448 "
+        power="A copied stream, at once or an hour or two days later: 3 copies were tried and each was seen on its "
+        "first day; no other was measured. Honest: none in 448 "
         "honest nozzle-years (honest scenarios on, all probes, demand 0.3 to 1.6, nuisances to 1.5 times).",
         pitfalls="Promotions of a chain and round presets make litres alike, not seconds. A copy whose litres are "
         "shaken "

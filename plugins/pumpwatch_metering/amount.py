@@ -192,20 +192,26 @@ class Amount(RecordRule):
         total = f"{100.0 * math.fsum(map(surplus, beyond)):.1f}"
         since = local(beyond[0].start, self.settings.utc_offset_h)
         step = f"{100.0 * self.settings.payment_step_cny / 2:g}"
+        lower = sum(surplus(s) < -self._limit for s in known)
+        too_low = Text("没有一笔偏低", "none was too low")
+        why = Text("且有多有少；只多不少，是一律进位或另加", "either way; always up is another arithmetic")
+        if lower:
+            too_low = Text(f"{lower} 笔偏低", f"{count(lower, 'was', 'were')} too low")
+            why = Text("本笔超出，请核验", "this sale is beyond it: verify")
         return Explanation(
             title=title(label, f"多收 {more} 分", f"{more} fen too much"),
             what=Text(
                 zh=f"{label.zh}本笔（序号 {sale.seq}）{litres(sale.volume_l)} × {yuan(sale.unit_price)} 应为 {exact}，"
                 f"显示 {yuan(sale.amount_cny)}，多 {more} 分。最近 {len(known)} 笔中有 {len(beyond)} 笔偏高"
-                f"（自 {since}），共多 {total} 分，没有一笔偏低。",
+                f"（自 {since}），共多 {total} 分，{too_low.zh}。",
                 en=f"{label.en}, sale {sale.seq}: {litres(sale.volume_l)} × {yuan(sale.unit_price)} makes {exact}, "
                 f"displayed {yuan(sale.amount_cny)}, {more} fen more. Of the last "
                 f"{count(len(known), 'sale', 'sales')} {len(beyond)} were too high, since {since}, by {total} fen in "
-                "all; none was too low.",
+                f"all; {too_low.en}.",
             ),
             why=Text(
-                zh=f"四舍五入最多差 {step} 分，且有多有少；只多不少，是一律进位或另加。",
-                en=f"Rounding makes at most {step} fen, either way; always up is another arithmetic.",
+                zh=f"四舍五入最多差 {step} 分，{why.zh}。",
+                en=f"Rounding makes at most {step} fen, {why.en}.",
             ),
             otherwise=Text(
                 zh="支付最小单位大于设定值；计控主板按更细的升数计价（则应有多有少）；定额加油显示定额（则升数取整）。",

@@ -205,8 +205,8 @@ class Flow(RecordRule):
                 f"the limit is {limit}. {again_en}",
             ),
             why=Text(
-                zh="任何油枪都做不到；诚实的加油机不会写出这样的记录。",
-                en="No nozzle can do it; an honest dispenser does not write such a record.",
+                zh="任何油枪都做不到：请核验这条记录从何而来。",
+                en="No nozzle can do it: verify where this record comes from.",
             ),
             otherwise=Text(
                 zh="加油进行中校正了时钟（只会有一笔）；大流量枪而设定值偏小；接口程序把时间写错。",

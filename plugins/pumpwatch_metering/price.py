@@ -42,7 +42,7 @@ _DRAWN = 30
 _SAID = 10
 """When so many sales of a nozzle in a row were above the ceiling, the first of each local day is enough."""
 _CLOCK = timedelta(hours=36)
-"""A clock event so near makes the time of a sale unsure."""
+"""A clock event so near tells how wrong the time of a sale may be."""
 
 
 class PriceSettings(PluginSettings):
@@ -85,8 +85,9 @@ ABOUT = About(
         "seven wrong clocks a station."
     ),
     pitfalls=(
-        "A price held over a change, and clocks that are off: within two hours of a change both prices are right; with "
-        "an event of the dispenser's clock in the 36 hours before, the posted price is not judged. A filling without a "
+        "A price held over a change, and clocks that are off: within two hours of a change both prices are right; "
+        "where an event of the 36 hours before tells that the dispenser's clock was off by more, so are all prices "
+        "posted within that time. A smaller error excuses nothing. A filling without a "
         "tax record belongs to other rules. Cheaper than posted is a discount. Without price events and without "
         "ceilings only tax control is compared."
     ),
@@ -128,11 +129,18 @@ class Price(RecordRule):
         dispenser = history.dispenser(nozzle.dispenser_id)
         if dispenser is None:
             return
-        posted = self._posted(record, history, dispenser.station_id, nozzle.grade)
+        grace = timedelta(hours=self.settings.posted_grace_h)
+        posted = self._posted(record, history, (dispenser.station_id, nozzle.grade), (grace, grace))
         if posted is None or record.unit_price <= posted + 0.005:
             return
-        if not self._clock_set(record, history, dispenser.station_id, nozzle.dispenser_id):
-            yield self._too_dear(record, history, posted, nozzle.grade, posted=True)
+        ahead, behind = self._clock_off(record, history, dispenser.station_id, nozzle.dispenser_id)
+        if ahead > grace or behind > grace:
+            posted = self._posted(
+                record, history, (dispenser.station_id, nozzle.grade), (grace + ahead, grace + behind)
+            )
+            if posted is None or record.unit_price <= posted + 0.005:
+                return
+        yield self._too_dear(record, history, posted, nozzle.grade, posted=True)
 
     def screen(self, past: StationPast) -> NDArray[np.bool_]:
         """Which fillings were taxed for less than paid, or cost more than posted or allowed."""
@@ -141,7 +149,7 @@ class Price(RecordRule):
             sales.amount_cny * sales.tax_l / np.where(sales.volume_l > 0, sales.volume_l, np.nan),
             sales.tax_l * sales.unit_price,
         )
-        less = paid - sales.tax_cny
+        less = np.where((sales.tax_l > 0.0) & (paid > 0.0), paid - sales.tax_cny, 0.0)
         worth: NDArray[np.bool_] = less > settings.tax_tolerance_cny
         day = (sales.end_us + round(settings.utc_offset_h * 3.6e9)) // 86_400_000_000
         said = (less[:-1] > self._tolerance + _DUST_CNY) & (day[:-1] == day[1:])
@@ -176,18 +184,23 @@ class Price(RecordRule):
         if sale.tax_l is None or sale.tax_cny is None or not sale.volume_l > 0.0:
             return 0.0
         paid = min(sale.amount_cny * sale.tax_l / sale.volume_l, sale.tax_l * sale.unit_price)
-        return paid - sale.tax_cny
+        return paid - sale.tax_cny if sale.tax_l > 0.0 and paid > 0.0 else 0.0
 
-    def _posted(self, sale: Transaction, history: History, station_id: str, grade: str) -> float | None:
-        """The highest price posted for the grade about the start of the sale; None where none was yet."""
-        grace = timedelta(hours=self.settings.posted_grace_h)
+    def _posted(
+        self, sale: Transaction, history: History, of: tuple[str, str], around: tuple[timedelta, timedelta]
+    ) -> float | None:
+        """The highest price posted for the grade so long before and after its start; None where none was yet.
+
+        ``of`` is station and grade.
+        """
+        station_id, grade = of
         before, highest = None, None
-        since = datetime(1970, 1, 1, tzinfo=UTC)
-        for event in history.events(station_id, EventKind.PRICE, since, sale.start + grace + timedelta(microseconds=1)):
+        since, until = datetime(1970, 1, 1, tzinfo=UTC), sale.start + around[1] + timedelta(microseconds=1)
+        for event in history.events(station_id, EventKind.PRICE, since, until):
             price = _told(event.detail, grade)
             if price is None:
                 continue
-            if event.at <= sale.start - grace:
+            if event.at <= sale.start - around[0]:
                 before = price
             else:
                 highest = price if highest is None else max(highest, price)
@@ -213,9 +226,19 @@ class Price(RecordRule):
             and local_day(lately[-1].end, offset) == local_day(sale.end, offset)
         )
 
-    def _clock_set(self, sale: Transaction, history: History, station_id: str, dispenser_id: str) -> bool:
-        events = history.events(station_id, EventKind.CLOCK, sale.start - _CLOCK, sale.end)
-        return any(event.device_id == dispenser_id for event in events)
+    def _clock_off(
+        self, sale: Transaction, history: History, station_id: str, dispenser_id: str
+    ) -> tuple[timedelta, timedelta]:
+        """By how much the dispenser's clock may be ahead and behind, as was told of it before the sale ended.
+
+        A clock that was behind and has been set right stamps the sales after that as they are.
+        """
+        ahead = behind = 0.0
+        for event in history.events(station_id, EventKind.CLOCK, sale.start - _CLOCK, sale.end):
+            if event.device_id == dispenser_id:
+                off, step = _seconds(event.detail.get("ahead_s")), _seconds(event.detail.get("step_s"))
+                ahead, behind = max(ahead, off, -step), max(behind, -off)
+        return timedelta(seconds=ahead), timedelta(seconds=behind)
 
     def _under_reported(self, sale: Transaction, history: History) -> Finding:
         at = subject_of(sale.nozzle_id, history)
@@ -322,6 +345,13 @@ class Price(RecordRule):
 def _watch(sale: Transaction) -> int:
     """Which quarter of which day; they change at 2, 8, 14 and 20 o'clock in China."""
     return int(sale.start.timestamp()) // 21_600
+
+
+def _seconds(value: object) -> float:
+    """Seconds that an event tells, at most a hundred days of them; 0 where it tells none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0.0
+    return float(value) if abs(value) <= 8.64e6 else 0.0
 
 
 def _told(detail: Mapping[str, object], grade: str) -> float | None:

@@ -6,7 +6,6 @@ enough to see half a per cent. The check is arithmetic between two channels, so 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, timedelta
@@ -33,6 +32,8 @@ from pumpwatch import (
     subject_of,
 )
 from pumpwatch.wording import local_day
+from pumpwatch_metering import uncounted
+from pumpwatch_metering.orders import certifies, told_pulse_l
 from pumpwatch_metering.pulse_words import evidence_of, explain, figure_of
 from pumpwatch_metering.pulses import (
     FLOAT_DUST_L,
@@ -55,16 +56,16 @@ _LOOK_BACK = 60
 """Sales looked at behind an affected one: a busy day."""
 _SAID = 20
 """When so many affected sales in a row have been told, the first of each local day is enough."""
-_CERTIFIES = frozenset({"calibration", "verification", "repair", "install"})
 
 ABOUT = About(
     title=Text("显示量与脉冲不符", "Display against pulses"),
     catches=("F01", "F18", "F19"),
     inputs=(
         "Of each filling `volume_l` (displayed) and `encoder_pulses`, else `encoder_l`; `unit_price` and `tax_l` for "
-        "the text. Of the register the nozzle's certified `pulse_l`, and work orders with a certificate number (an "
-        "attribute `pulse_l` on one is the value certified from then on). Pulses times the certified value come "
-        "first: `encoder_l` may have been computed with the very value that was rewritten."
+        "the text. Of the register the nozzle's certified `pulse_l`, and work orders with a certificate number that "
+        "institute and station signed (an attribute `pulse_l` on one, less than 1 % from the registered one, is the "
+        "value certified from then on). Pulses times the certified value come first: `encoder_l` may have been "
+        "computed with the very value that was rewritten."
     ),
     statistic=(
         "Of one sale d = displayed − pulses × certified litres a pulse. An affected sale is told together with those "
@@ -80,7 +81,8 @@ ABOUT = About(
         'channel errs by less than one step at either end. Short by E: medium up to 0.30 % ("verify"), high above, '
         "critical from 1 %. To the customer's favour: low, medium above 0.30 %. Nothing counted at all is high: "
         "verify the collector's line. Every affected sale is told, but of a run of more than 20 the first of each "
-        "local day only."
+        "local day only. A sale without its pulses at a nozzle that counts is a note, from the third of "
+        "its last 61 on a low alarm; at more than one in ten of 121 the channel comes and goes, and nothing is said."
     ),
     power=(
         "Found on the first sale that shows it at all of 5 stations and seeds each: F01 of 0.5, 1, 2, 3 and 5 % (of "
@@ -92,8 +94,9 @@ ABOUT = About(
     ),
     pitfalls=(
         "A verification may change the litres a pulse before the register knows. A certified work order within 30 "
-        "days explains a steady change of at most 1 % when every sale since shows it and the last one before did "
-        "not: one note, no alarm. Lost pulses look like a short delivery only where they are lost between encoder "
+        "days, signed by institute and station, explains a steady change of less than 1 % when every sale since shows "
+        "it and the last one before did not: told once, as a note up to 0.30 %, low above. Never more: a paper can be "
+        "made. Lost pulses look like a short delivery only where they are lost between encoder "
         "and collector while the mainboard's own line counts them. Blind to pulses added at the encoder, to a "
         "mainboard that rewrites the pulses as well, to the adjuster and to a by-pass: those show in the tank."
     ),
@@ -111,7 +114,7 @@ class PulseRatio(RecordRule):
     Settings: ClassVar[type[PluginSettings]] = PulseRatioSettings
     needs: ClassVar[frozenset[Channel]] = frozenset({Channel.ENCODER})
     watches: ClassVar[tuple[type, ...]] = (Transaction,)
-    reach: ClassVar[int] = _LOOK_BACK
+    reach: ClassVar[int] = max(_LOOK_BACK, uncounted.LOOK_BACK)
     settings: PulseRatioSettings
     about: ClassVar[About] = ABOUT
 
@@ -125,28 +128,33 @@ class PulseRatio(RecordRule):
             limit = self.settings.tolerance_pulses * nozzle.pulse_l + self.settings.resolution_l
             if abs(record.volume_l - record.encoder_pulses * nozzle.pulse_l) <= limit:
                 return
+        if record.encoder_pulses is None and (missing := uncounted.missing(record, history, self.settings)) is not None:
+            yield missing
         judged = compare(record, nozzle, self.settings)
         if judged is None or judged.side == 0:
             return
         order = self._certified(record, nozzle, history)
-        if order is not None and (certified := _told_pulse_l(order)) is not None and nozzle is not None:
-            nozzle = replace(nozzle, pulse_l=certified)
-            judged, order = compare(record, nozzle, self.settings), None
-            if judged is None or judged.side == 0:
+        told = self._told(order, nozzle)
+        before = history.before(record, _LOOK_BACK)
+        if order is not None and told is not None:
+            by_paper = compare(record, told, self.settings)
+            if by_paper is not None and by_paper.side != 0:
+                compared = (compare(s, told if s.start >= order.at else nozzle, self.settings) for s in before)
+                known = [*(c for c in compared if c is not None), by_paper]
+                if not self._said(known):
+                    yield self._finding(affair_of(known, self.settings.resolution_l), history)
                 return
-        compared = (compare(sale, nozzle, self.settings) for sale in history.before(record, _LOOK_BACK))
+        compared = (compare(sale, nozzle, self.settings) for sale in before)
         known = [*(c for c in compared if c is not None), judged]
-        if self._said(known):
-            return
         affair = affair_of(known, self.settings.resolution_l)
-        if order is not None and self._explained(affair, order):
-            if len([c for c in known if c.sale.start >= order.at]) > 1:
-                return
-            affair = replace(affair, order=order)
-        yield self._finding(affair, history)
+        if order is not None and (told is not None or self._explained(affair, order)):
+            if sum(c.side == judged.side for c in known if c.sale.start >= order.at) == 1:
+                yield self._finding(replace(affair, order=order), history)
+        elif not self._said(known):
+            yield self._finding(affair, history)
 
     def screen(self, past: StationPast) -> NDArray[np.bool_]:
-        """Which fillings differ from their counts by more than the limit."""
+        """Which fillings differ from their counts by more than the limit, or lack pulses at a nozzle that counts."""
         settings, sales = self.settings, past.sales
         registered = [past.nozzle_by_id.get(nozzle_id) for nozzle_id in sales.nozzle_ids]
         told = np.array([(n.pulse_l or 0.0) if n is not None else 0.0 for n in registered] or [0.0])
@@ -156,6 +164,9 @@ class PulseRatio(RecordRule):
         pulse_l = np.where(np.isnan(certified), settings.assumed_pulse_l, certified)
         limit = settings.tolerance_pulses * pulse_l + settings.resolution_l
         worth: NDArray[np.bool_] = np.abs(sales.volume_l - counted) > limit
+        counts = np.zeros(max(len(sales.nozzle_ids), 1), bool)
+        counts[sales.nozzle[~np.isnan(counted)]] = True
+        worth |= np.isnan(sales.encoder_pulses) & counts[sales.nozzle]
         return worth
 
     def _said(self, known: Sequence[Comparison]) -> bool:
@@ -173,8 +184,19 @@ class PulseRatio(RecordRule):
         since = sale.start - timedelta(days=400)
         devices = (sale.nozzle_id,) if nozzle is None else (sale.nozzle_id, nozzle.dispenser_id)
         orders = (order for device in devices for order in history.work_orders(device, since))
-        signed = [o for o in orders if o.kind in _CERTIFIES and o.certificate_no and o.at <= sale.start]
+        signed = [o for o in orders if certifies(o) and o.at <= sale.start]
         return max(signed, key=lambda o: (o.at, o.device_id), default=None)
+
+    def _told(self, order: WorkOrder | None, nozzle: Nozzle | None) -> Nozzle | None:
+        """The nozzle with the litres a pulse of the certificate, if those are about the registered ones."""
+        value = None if order is None else told_pulse_l(order)
+        if value is None or nozzle is None or not nozzle.pulse_l:
+            return None
+        return replace(nozzle, pulse_l=value) if self._small(100.0 * (value / nozzle.pulse_l - 1.0)) else None
+
+    def _small(self, size: float) -> bool:
+        """Whether a paper may explain a change of so many per cent: never what would be critical."""
+        return abs(size) <= self.settings.certificate_percent and abs(size) < self.settings.critical_percent
 
     def _explained(self, affair: Affair, order: WorkOrder) -> bool:
         """Whether the ratio changed, by little and for good, with the certified work order and not at another time.
@@ -184,7 +206,7 @@ class PulseRatio(RecordRule):
         sale, estimate = affair.newest.sale, affair.estimate
         if sale.start - order.at > timedelta(days=self.settings.certificate_days) or estimate.unit != "%":
             return False
-        if abs(estimate.value) > self.settings.certificate_percent or affair.pattern is not Pattern.STEADY:
+        if not self._small(estimate.value) or affair.pattern is not Pattern.STEADY:
             return False
         before = [c for c in affair.known if c.sale.start < order.at]
         begun = affair.affected[0].sale.start
@@ -202,7 +224,7 @@ class PulseRatio(RecordRule):
             rule=self.rule,
             cause="short_delivery" if short else "out_of_tolerance",
             subject=subject,
-            severity=Severity.INFO if affair.order else self._severity(affair, short=short),
+            severity=self._severity(affair, short=short),
             departments=(Department.MARKET_REGULATION,),
             onset=affair.affected[0].sale.start,
             detected_at=sale.end,
@@ -215,6 +237,9 @@ class PulseRatio(RecordRule):
     def _severity(self, affair: Affair, *, short: bool) -> Severity:
         """Nothing counted at all is more likely a dead channel than a cheat of that size: high, not critical."""
         size = pooled_percent(affair)
+        if affair.order is not None:
+            inside = size is not None and abs(size) <= self.settings.tolerance_percent
+            return Severity.INFO if inside else Severity.LOW
         if size is None:
             return Severity.HIGH
         if not short:
@@ -222,12 +247,3 @@ class PulseRatio(RecordRule):
         if size >= self.settings.critical_percent:
             return Severity.CRITICAL
         return Severity.HIGH if size > self.settings.tolerance_percent else Severity.MEDIUM
-
-
-def _told_pulse_l(order: WorkOrder) -> float | None:
-    """Litres a pulse as the work order has it."""
-    try:
-        value = float(order.attributes["pulse_l"])
-    except (KeyError, ValueError):
-        return None
-    return value if math.isfinite(value) and value > 0.0 else None

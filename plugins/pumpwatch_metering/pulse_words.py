@@ -113,9 +113,10 @@ def _why(affair: Affair, settings: PulseRatioSettings) -> Text:
     if affair.order is not None:
         when = local(affair.order.at, settings.utc_offset_h)
         zh += f"比值自 {when} 的检定工单（证书 {affair.order.certificate_no}）起改变，此后每笔一致：台账待更新。"
+        zh += "请向检定机构核对该证书。"
         en += (
             f" The ratio changed with the certified work order of {when} (certificate {affair.order.certificate_no}) "
-            "and has been the same since: the register is to be updated."
+            "and has been the same since: the register is to be updated. Confirm the certificate with the institute."
         )
     elif size is None:
         zh += "编码器一个脉冲也没有：请先核验采集线路。"

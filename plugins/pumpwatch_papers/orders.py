@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pumpwatch import StationPast, WorkOrder, to_us
+from pumpwatch import StationPast, Text, WorkOrder, to_us
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+SEALS: Final[Mapping[str, Text]] = {
+    "seal_meter": Text("计量器封印", "meter seal"),
+    "seal_encoder": Text("编码器封印", "encoder seal"),
+    "seal_mainboard": Text("主板封印", "mainboard seal"),
+}
+"""The three places of a dispenser that are sealed, by the ledger's columns."""
 DAY_US: Final = 86_400_000_000
 HOUR_US: Final = 3_600_000_000
 CERTIFYING: Final = frozenset({"verification", "calibration"})
 WORK: Final = frozenset({"repair", "install", "calibration"})
+TOLERATED_PERCENT: Final = 0.30
+"""Error that a nozzle may have after a verification (JJG 443)."""
 _PARTS: Final = re.compile(
     r"编码器|主板|计量器|流量|传感器|脉冲|当量|\b(?:encoder|pulser|mainboard|board|meter|flowmeter|pulse)s?\b",
     re.IGNORECASE,
@@ -40,13 +48,22 @@ def signed(name: str | None) -> bool:
 
 
 def by_worker(order: WorkOrder) -> bool:
-    """Whether it is a piece of work that repairer and station have signed."""
-    return order.kind in WORK and signed(order.signed_by_repairer) and signed(order.signed_by_station)
+    """Whether it is a piece of work that repairer and station have signed.
+
+    For a whole station, where nobody watches what is sold after it, the institute must have signed as well.
+    """
+    here = order.device_id != order.station_id or signed(order.signed_by_institute)
+    return here and order.kind in WORK and signed(order.signed_by_repairer) and signed(order.signed_by_station)
 
 
 def certifies(order: WorkOrder) -> bool:
     """Whether the institute has found the nozzle right."""
-    return order.kind in CERTIFYING and signed(order.signed_by_institute)
+    return order.kind in CERTIFYING and signed(order.signed_by_institute) and not failed(order)
+
+
+def failed(order: WorkOrder) -> bool:
+    """Whether it tells a larger error than is allowed: then it is no certificate, whoever signed."""
+    return order.error_percent is not None and not abs(order.error_percent) <= TOLERATED_PERCENT
 
 
 def orders_of(past: StationPast, nozzle_id: str) -> list[WorkOrder]:

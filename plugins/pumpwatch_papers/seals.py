@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, timedelta
 from typing import ClassVar, Final
 
@@ -28,14 +28,8 @@ from pumpwatch import (
     subject_of,
 )
 from pumpwatch.wording import local, nozzle_label, title
-from pumpwatch_papers.orders import by_worker, part_named, signed
+from pumpwatch_papers.orders import SEALS, by_worker, failed, part_named, signed
 
-SEALS: Final[Mapping[str, Text]] = {
-    "seal_meter": Text("计量器封印", "meter seal"),
-    "seal_encoder": Text("编码器封印", "encoder seal"),
-    "seal_mainboard": Text("主板封印", "mainboard seal"),
-}
-"""The three places of a dispenser that are sealed, by the ledger's columns."""
 _BROKEN: Final = frozenset({"broken", "missing", "removed", "open"})
 
 
@@ -62,7 +56,8 @@ class Seals(RecordRule):
         statistic="State, and equality of the number without blanks and capitals.",
         threshold="A broken seal and another number are each an alarm, unless a repair, installation or calibration "
         "from `work_order_days` before to `work_order_late_days` after is signed: by repairer and station for a seal "
-        "that was opened, by the institute too for a new number, for only the institute seals. Then it is a note. Work "
+        "that was opened, by the institute too for a new number (for only the institute seals) and for an order that "
+        "names the whole station. Then it is a note. Work "
         "on a filter, a hose or a program opens no seal, and a verification alone explains nothing: its seals are in "
         "the ledger.",
         power="P03 12 of 12, F20 8 of 8 at the event; H09 12 of 12 told as a note. No false alarm over 1,218 honest "
@@ -99,7 +94,7 @@ class Seals(RecordRule):
             for order in history.work_orders(name, since)
             if order.station_id == event.station_id and order.at <= until
         }
-        institute = any(signed(order.signed_by_institute) for order in orders.values())
+        institute = any(signed(order.signed_by_institute) and not failed(order) for order in orders.values())
         known = (order for _, order in sorted(orders.items()) if by_worker(order) and part_named(order) != "")
         return next(known, None) if institute or not sealed else None
 

@@ -11,6 +11,7 @@ from pumpwatch_tax.own_use import OwnUse
 from pumpwatch_tax.risk_grade import RiskGrade
 from pumpwatch_tax.sequence import SequenceContinuity
 from pumpwatch_tax.tax_memory import TaxMemory
+from pumpwatch_tax.tax_serial import TaxSerial
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,4 +24,4 @@ __all__ = ["pumpwatch_detectors"]
 @hookimpl
 def pumpwatch_detectors() -> Sequence[type[Rule]]:
     """Name the rules of this plugin."""
-    return [TaxMemory, SequenceContinuity, DeclaredSales, OwnUse, RiskGrade, Demand]
+    return [TaxMemory, TaxSerial, SequenceContinuity, DeclaredSales, OwnUse, RiskGrade, Demand]

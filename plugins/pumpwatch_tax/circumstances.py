@@ -5,15 +5,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from pumpwatch import DeviceEvent, EventKind, History, Subject, WorkOrder
+from pumpwatch import DeviceEvent, EventKind, History, Subject, Transaction, WorkOrder
 
 _REPAIRS: Final = frozenset({"repair", "install"})
 _LONGEST_SILENCE: Final = timedelta(days=30)
 """How far back a link may have failed that is still down."""
+_EDGE: Final = timedelta(minutes=2)
+"""What is stamped so near the edges of a silence says nothing against it."""
+_PARTS: Final = ("serial", "mainboard_serial", "firmware_version", "firmware_digest", "tax_serial")
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A link that was down, and for how long of the time asked about."""
+
+    down: datetime
+    up: datetime
+    inside: timedelta
 
 
 def told(value: object) -> str | None:
@@ -34,29 +47,56 @@ def signed_repair(history: History, subject: Subject, since: datetime, until: da
 
 
 def other_identity(history: History, subject: Subject, since: datetime, until: datetime) -> DeviceEvent | None:
-    """The dispenser's word, in this time, that it is another board, software or tax memory."""
+    """The dispenser's word, in this time, that its board, software, encoder or tax memory is not the registered one."""
     for event in history.events(subject.station_id, EventKind.IDENTITY, since, until):
-        if _concerns(event.device_id, subject):
+        if _concerns(event.device_id, subject) and _is_other(event, subject, history):
             return event
     return None
 
 
-def power_event(history: History, subject: Subject, since: datetime, until: datetime) -> DeviceEvent | None:
-    """A power cut or restart of the dispenser or the station in this time."""
-    for event in history.events(subject.station_id, EventKind.POWER, since, until):
-        if _concerns(event.device_id, subject):
-            return event
-    return None
+def _is_other(event: DeviceEvent, subject: Subject, history: History) -> bool:
+    """Whether something told is registered and otherwise: to tell what is known, or what nobody knows, is no change."""
+    dispenser = history.dispenser(subject.dispenser_id) if subject.dispenser_id else None
+    nozzle = history.nozzle(subject.nozzle_id) if subject.nozzle_id else None
+    for name in (*_PARTS, "encoder_serial"):
+        registered = told(getattr(nozzle if name == "encoder_serial" else dispenser, name, None))
+        observed = told(event.detail.get(name))
+        if registered and observed and registered.casefold() != observed.casefold():
+            return True
+    return False
 
 
-def silence(history: History, subject: Subject, since: datetime, until: datetime, reason: str) -> timedelta:
-    """How long, between two times, a link to the dispenser was down for this reason."""
-    events = history.events(subject.station_id, EventKind.LINK, since - _LONGEST_SILENCE, until)
+def power_events(history: History, subject: Subject, since: datetime, until: datetime) -> Sequence[DeviceEvent]:
+    """Power cuts and restarts of the dispenser or the station in this time, oldest first."""
+    events = history.events(subject.station_id, EventKind.POWER, since, until)
+    return [event for event in events if _concerns(event.device_id, subject)]
+
+
+def silences(
+    history: History, subject: Subject, since: datetime, until: datetime, end: datetime, reason: str
+) -> Sequence[Silence]:
+    """The times at which a link to the dispenser was down for this reason, as far as they lie between two times.
+
+    ``end`` is until when it is known whether the link came back.
+    """
+    events = history.events(subject.station_id, EventKind.LINK, since - _LONGEST_SILENCE, end)
     mine = [e for e in events if e.detail.get("reason") == reason and _concerns(e.device_id, subject)]
-    total = timedelta(0)
-    for start, end in spans(mine, until):
-        total += max(timedelta(0), min(end, until) - max(start, since))
-    return total
+    return [
+        Silence(down, up, min(up, until) - max(down, since))
+        for down, up in spans(mine, end)
+        if min(up, until) > max(down, since)
+    ]
+
+
+def heard(history: History, subject: Subject, silence: Silence) -> bool:
+    """Whether a nozzle of the dispenser ended a sale in a silence, so that the link cannot have been down."""
+    edge = min(_EDGE, (silence.up - silence.down) / 4)
+    for nozzle in history.nozzles_of(subject.dispenser_id) if subject.dispenser_id else ():
+        at = silence.up - edge
+        last = history.before(Transaction(nozzle.nozzle_id, -1, at, at, 0.0, 0.0, 0.0), 1)
+        if last and last[0].end >= silence.down + edge:
+            return True
+    return False
 
 
 def spans(events: Iterable[DeviceEvent], until: datetime) -> Iterator[tuple[datetime, datetime]]:

@@ -58,6 +58,9 @@ class DeclaredSalesSettings(PluginSettings):
     filing_days: int = Field(
         0, ge=0, le=31, description="Days after the month's end from which its declaration is judged; filed by then."
     )
+    missing_days: int = Field(
+        20, ge=0, le=31, description="Days after the month's end from which a month without any declaration is told."
+    )
     untaxed_payments: tuple[str, ...] = Field(("own_use",), description="Payments that are no sale.")
     high_percent: float = Field(5.0, gt=0.0, description="From here on it is high, %.")
     utc_offset_h: float = Field(8.0, ge=-12.0, le=14.0, description="Local time of the stations, hours from UTC.")
@@ -92,7 +95,7 @@ class GradeMonth:
 
 
 class DeclaredSales(Review):
-    """Each whole local month of which a declaration is there, all grades together."""
+    """Each whole local month, all grades together; one without any declaration by itself, where others have one."""
 
     rule: ClassVar[str] = "declared_sales"
     Settings: ClassVar[type[PluginSettings]] = DeclaredSalesSettings
@@ -105,17 +108,28 @@ class DeclaredSales(Review):
 
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:
         """Judge the months that end in this time."""
-        later = timedelta(days=self.settings.filing_days)
-        declared = {(d.period, d.grade): d for d in past.declarations if d.station_id == past.station_id}
-        for month in months_ending(since, until, self.settings.utc_offset_h, later):
+        settings = self.settings
+        declared = {
+            (d.period, d.grade): d for d in past.declarations if d.station_id == past.station_id and not _empty(d)
+        }
+        later = timedelta(days=settings.filing_days)
+        for month in months_ending(since, until, settings.utc_offset_h, later):
             mine = {grade: d for (period, grade), d in declared.items() if period == month.period}
             if not mine:
                 continue
-            grades = grade_months(past, month, mine, self.settings)
-            short_l = [g for g in grades if self._told(g.short_l(), g.surely_l, self.settings.tolerance_l)]
-            short_cny = [g for g in grades if self._told(g.short_cny(), g.surely_cny, self.settings.tolerance_cny)]
+            grades = grade_months(past, month, mine, settings)
+            short_l = [g for g in grades if self._told(g.short_l(), g.surely_l, settings.tolerance_l)]
+            short_cny = [g for g in grades if self._told(g.short_cny(), g.surely_cny, settings.tolerance_cny)]
             if short_l or short_cny:
                 yield self._finding(past, month, grades, bool(short_l), month.end + later)
+        later = timedelta(days=max(settings.filing_days, settings.missing_days))
+        for month in months_ending(since, until, settings.utc_offset_h, later):
+            periods = {period for period, _ in declared}
+            if month.period in periods or not any(period < month.period for period in periods):
+                continue  # declared, or not known to declare
+            grades = grade_months(past, month, _nothing(past, month), settings)
+            if sum(g.surely_l for g in grades) > settings.tolerance_l:
+                yield self._finding(past, month, grades, True, month.end + later, missing=True)
 
     def _told(self, short: float, metered: float, least: float) -> bool:
         return short > max(least, self.settings.tolerance_percent / 100.0 * metered)
@@ -140,7 +154,14 @@ class DeclaredSales(Review):
         )
 
     def _finding(
-        self, past: StationPast, month: Month, grades: Sequence[GradeMonth], in_litres: bool, at: datetime
+        self,
+        past: StationPast,
+        month: Month,
+        grades: Sequence[GradeMonth],
+        in_litres: bool,
+        at: datetime,
+        *,
+        missing: bool = False,
     ) -> Finding:
         subject = Subject(past.station_id)
         told = [g for g in grades if g.declared_l is not None or g.declared_cny is not None]
@@ -151,12 +172,14 @@ class DeclaredSales(Review):
             if self._told(g.short_l(), g.surely_l, self.settings.tolerance_l)
             or self._told(g.short_cny(), g.surely_cny, self.settings.tolerance_cny)
         )
-        if by_tax:
+        if missing:
+            severity = Severity.MEDIUM
+        elif by_tax:
             severity = Severity.INFO
         else:
             severity = Severity.HIGH if estimate.value >= self.settings.high_percent else Severity.MEDIUM
         return Finding(
-            id=finding_id(self.rule, subject, month.period),
+            id=finding_id(self.rule, subject, month.period, *(["missing"] if missing else [])),
             rule=self.rule,
             cause="under_declared_sales",
             subject=subject,
@@ -164,7 +187,9 @@ class DeclaredSales(Review):
             departments=(Department.TAX,),
             onset=month.start,
             detected_at=at,
-            explanation=self._explain(past, month, told, estimate, by_tax=by_tax, in_litres=in_litres),
+            explanation=_explain_missing(past, month, told)
+            if missing
+            else self._explain(past, month, told, estimate, by_tax=by_tax, in_litres=in_litres),
             estimate=estimate,
             evidence=tuple(_evidence(past, month, g) for g in told)[:19],
             figures=(_figure(told),),
@@ -205,7 +230,11 @@ class DeclaredSales(Review):
 def grade_months(
     past: StationPast, month: Month, declared: dict[str, Declaration], settings: DeclaredSalesSettings
 ) -> list[GradeMonth]:
-    """A station's grades in a month: those declared, in the order of their names."""
+    """A station's grades in a month, in the order of their names.
+
+    Where any grade is declared, one that was sold and is not declared counts as declared with nothing. What is declared
+    under names that no nozzle sells is credited to such grades first: they may be names of the same.
+    """
     sales = past.sales
     first, last = to_us(month.start), to_us(month.end)
     margin = round(settings.boundary_minutes * 60e6)
@@ -220,17 +249,25 @@ def grade_months(
     grade_of = [n.grade if (n := past.nozzle_by_id.get(name)) else "" for name in sales.nozzle_ids]
     has_tax = np.isfinite(sales.tax_l)
     found = []
-    for grade, told in sorted(declared.items()):
+    sold = {grade_of[place] for place in np.unique(sales.nozzle[inside])} - {""} if declared else set()
+    strays = set(declared) - set(grade_of) if sold - set(declared) else set()
+    spare = _Spare([declared[grade] for grade in strays], list(declared.values()))
+    for grade in sorted((sold | set(declared)) - strays):
         mine = np.array([g == grade for g in grade_of], bool)[sales.nozzle] if len(sales) else np.zeros(0, bool)
         sure, perhaps = mine & surely, mine & inside
         more = _more_than_known(past, month, np.flatnonzero(mine & known & in_month))
+        sure_l, sure_cny = float(sales.volume_l[sure].sum()), float(sales.amount_cny[sure].sum())
+        if (told := declared.get(grade)) is not None:
+            declared_l, declared_cny = told.declared_sale_l, told.declared_revenue_cny
+        else:
+            declared_l, declared_cny = spare.take(sure_l, sure_cny)
         found.append(
             GradeMonth(
                 grade,
-                told.declared_sale_l,
-                told.declared_revenue_cny,
-                float(sales.volume_l[sure].sum()),
-                float(sales.amount_cny[sure].sum()),
+                declared_l,
+                declared_cny,
+                sure_l,
+                sure_cny,
                 more * float(sales.volume_l[perhaps].sum()),
                 more * float(sales.amount_cny[perhaps].sum()),
                 float(sales.tax_l[perhaps & has_tax].sum()),
@@ -239,6 +276,58 @@ def grade_months(
             )
         )
     return found
+
+
+class _Spare:
+    """What was declared under names that no nozzle sells: for grades that were sold and are not declared."""
+
+    def __init__(self, strays: Sequence[Declaration], declared: Sequence[Declaration]) -> None:
+        self._litres = sum(d.declared_sale_l or 0.0 for d in strays)
+        self._cny = sum(d.declared_revenue_cny or 0.0 for d in strays)
+        self._has_litres = any(d.declared_sale_l is not None for d in declared)
+        self._has_cny = any(d.declared_revenue_cny is not None for d in declared)
+
+    def take(self, litres: float, cny: float) -> tuple[float | None, float | None]:
+        """Up to so much of it; None for what the station declares of no grade."""
+        taken = min(litres, self._litres), min(cny, self._cny)
+        self._litres -= taken[0]
+        self._cny -= taken[1]
+        return taken[0] if self._has_litres else None, taken[1] if self._has_cny else None
+
+
+def _empty(declaration: Declaration) -> bool:
+    """A declaration that tells of no sales: as good as none."""
+    return declaration.declared_sale_l is None and declaration.declared_revenue_cny is None
+
+
+def _nothing(past: StationPast, month: Month) -> dict[str, Declaration]:
+    """A declaration of no sales for every grade of the station."""
+    return {
+        grade: Declaration(past.station_id, month.period, grade, declared_sale_l=0.0, declared_revenue_cny=0.0)
+        for grade in {nozzle.grade for nozzle in past.nozzles}
+    }
+
+
+def _explain_missing(past: StationPast, month: Month, grades: Sequence[GradeMonth]) -> Explanation:
+    label = station_label(past.station, past.station_id)
+    metered_l, metered_cny = sum(g.surely_l for g in grades), sum(g.surely_cny for g in grades)
+    return Explanation(
+        title=title(label, f"{month.period} 无申报", f"nothing declared {month.period}"),
+        what=Text(
+            zh=f"{month.period} 没有任何申报；该月计量至少 {litres(metered_l)}、{yuan(metered_cny)}，以往各月有申报。",
+            en=f"There is no declaration for {month.period}; in that month the dispensers metered at least "
+            f"{litres(metered_l)} and {yuan(metered_cny)}. Earlier months are declared.",
+        ),
+        why=Text(
+            "申报期已过，该月仍有销售而没有申报。",
+            "The time for declaring is over, and the month with these sales is not declared.",
+        ),
+        otherwise=Text(
+            "申报已报送而未录入；延期申报已获准。",
+            "The declaration was filed and not entered here; a later date was granted.",
+        ),
+        on_site=_ON_SITE,
+    )
 
 
 def _more_than_known(past: StationPast, month: Month, rows: NDArray[np.intp]) -> float:
@@ -325,9 +414,9 @@ def _figure(grades: Sequence[GradeMonth]) -> Figure:
 
 
 _WHY = Text(
-    "计量值已扣除自用、可能的检定回罐和月界附近各笔，缺失的记录只会使它更小：申报低于它，必有销售未申报。",
+    "计量值已扣除自用、可能的检定回罐和月界附近各笔，缺失的记录只会使它更小：申报低于它，说明有销售未计入申报，需核对。",
     "Own use, possible test draws and sales near the month's ends are taken off, and missing records only make the "
-    "metered figure smaller: what is declared below it was sold and not declared.",
+    "metered figure smaller: where less is declared, some sales do not appear in the declaration.",
 )
 _BY_TAX = Text(
     "申报与税控记录相符，差额在税控与计量之间（税控缺记或单价不符，另行报警），此处仅作记录。",
@@ -352,13 +441,17 @@ DeclaredSales.about = About(
     "standard cans (± 0.5 L) within a day of a paper about the nozzle, and sales within 10 min of the month's ends are "
     "left out. The interval reaches up to what the totalizers moved.",
     threshold="More than 0.5 % of the grade's sales and more than 150 L (or ¥1,000): the declaration adds up the same "
-    "records, so honest months differ by what is left out only, and in the other direction.",
+    "records, so honest months differ by what is left out only, and in the other direction. A grade that was sold "
+    "counts as declared with nothing where other grades are declared. A month without any declaration is told "
+    "(medium) 20 days after its end, where an earlier month is declared and more than 150 L were sold.",
     power="Simulated T07 with 5, 20 and 90 % (30 stations): found at the end of the first whole month every "
     "time, the true share inside the interval 30 times of 30. No alarm in 577 honest nozzle-years, among "
     "them verifications of 60 draws and own use of 150 L a day.",
     pitfalls="Months only partly known, missing nozzles and lost records make the metered figure smaller and can never "
     "alarm. Where payments are not told, only what tax control has recorded is counted, because own use cannot be "
     "known. A declaration that agrees with tax control, which has less than was metered, is a note: `tax_memory` has "
-    "the alarm. A declaration has no time of arrival; it is judged when its month is over plus `filing_days`.",
+    "the alarm. A declaration has no time of arrival; it is judged when its month is over plus `filing_days`. "
+    "What is declared under names that no nozzle sells counts for the grades that are not declared: it may be another "
+    "name.",
     source="An identity of accounts: what was declared is what was metered (X3 on the scenarios' page).",
 )

@@ -51,8 +51,13 @@ class OwnUseSettings(PluginSettings):
     """Keys of ``[rules.own_use]``."""
 
     payments: tuple[str, ...] = Field(("own_use",), description="Payments that stand for own or agricultural use.")
-    allowed_per_day: float = Field(0.5, gt=0.0, description="Irregular own-use fillings an honest station has.")
-    allowed_in_all_per_day: float = Field(3.0, gt=0.0, description="Own-use fillings of every kind it may have.")
+    allowed_per_day: float = Field(
+        0.5, gt=0.0, le=1_000.0, description="Irregular own-use fillings an honest station has."
+    )
+    allowed_in_all_per_day: float = Field(
+        3.0, gt=0.0, le=1_000.0, description="Own-use fillings of every kind it may have."
+    )
+    allowed_l_per_day: float = Field(250.0, gt=0.0, description="Own use a station may have, litres a day.")
     false_alarm: float = Field(
         1e-7, gt=0.0, lt=0.01, description="Chance of as many fillings in one window at the allowed rate."
     )
@@ -63,13 +68,13 @@ class OwnUseSettings(PluginSettings):
 
 @lru_cache(maxsize=64)
 def poisson_limit(mean: float, chance: float) -> int:
-    """The least n with P(N >= n) <= chance for a Poisson variable with this mean."""
-    term, cumulative, n = math.exp(-mean), 0.0, 0
-    while 1.0 - cumulative > chance:
-        cumulative += term
-        n += 1
-        term *= mean / n
-    return n
+    """The least n with P(N >= n) <= chance for a Poisson variable with this mean; summed from far out in its tail."""
+    n = math.ceil(mean + 40.0 * math.sqrt(mean)) + 200
+    tail = 0.0
+    while tail <= chance:
+        n -= 1
+        tail += math.exp(n * math.log(mean) - mean - math.lgamma(n + 1))
+    return n + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +91,14 @@ class _Own:
 
 @dataclass(frozen=True, slots=True)
 class _Excess:
-    """The window in which there are most too many."""
+    """The window in which there are most too many, or too much."""
 
     days: int
-    count: int
-    limit: int
+    found: float
+    limit: float
     allowed: float
-    irregular: bool
+    kind: str
+    """``irregular`` or ``all`` fillings, or ``litres``."""
 
 
 class OwnUse(Review):
@@ -155,14 +161,25 @@ class OwnUse(Review):
         best: _Excess | None = None
         for days in _WINDOWS:
             first, last = (int(row) for row in np.searchsorted(own.day, [day - days + 1, day + 1]))
-            for irregular, rate in (
-                (True, self.settings.allowed_per_day),
-                (False, self.settings.allowed_in_all_per_day),
+            irregular = float(own.irregular[first:last].sum())
+            for kind, found, rate in (
+                ("irregular", irregular, self.settings.allowed_per_day),
+                ("all", float(last - first), self.settings.allowed_in_all_per_day),
             ):
-                found = int(own.irregular[first:last].sum()) if irregular else last - first
                 limit = poisson_limit(rate * days, self.settings.false_alarm)
-                if found >= limit and (best is None or found / limit > best.count / best.limit):
-                    best = _Excess(days, found, limit, rate * days, irregular)
+                if found >= limit and (best is None or found / limit > best.found / best.limit):
+                    best = _Excess(days, found, float(limit), rate * days, kind)
+        return best or self._too_much(own, day)
+
+    def _too_much(self, own: _Own, day: int) -> _Excess | None:
+        """The same for litres: two days' worth in one day, eight in a week, twenty-nine in four."""
+        best: _Excess | None = None
+        for days in _WINDOWS:
+            first, last = (int(row) for row in np.searchsorted(own.day, [day - days + 1, day + 1]))
+            booked, allowed = float(own.litres[first:last].sum()), self.settings.allowed_l_per_day * days
+            limit = allowed + self.settings.allowed_l_per_day
+            if booked > limit and (best is None or booked / limit > best.found / best.limit):
+                best = _Excess(days, booked, limit, allowed, "litres")
         return best
 
     def _finding(self, past: StationPast, own: _Own, day: int, excess: _Excess) -> Finding:
@@ -171,19 +188,13 @@ class OwnUse(Review):
         first, last = (int(row) for row in np.searchsorted(own.day, [day - excess.days + 1, day + 1]))
         mine = slice(first, last)
         total_l, total_cny = float(own.litres[mine].sum()), float(own.cny[mine].sum())
-        # Counted from the first of them, which is left out: before it there may have been nothing to tell.
-        inside = (past.sales.end_us > own.end_us[first]) & (past.sales.end_us < to_us(at))
         grades = {_grade(past, past.sales.nozzle_ids[n]) for n in set(own.nozzle[mine].tolist())}
-        same_grade = np.array([_grade(past, n) in grades for n in past.sales.nozzle_ids], bool)[past.sales.nozzle]
-        sold, booked = int((inside & same_grade).sum()), last - first - 1
-        share = 100.0 * booked / max(sold, 1)
-        half = 196.0 * math.sqrt(max(booked * (1.0 - share / 100.0), 1.0)) / max(sold, 1)
-        estimate = Estimate(
-            round(share, 2), "%", round(max(0.0, share - half), 2), round(min(100.0, share + half), 2), 0.95
-        )
+        sold, estimate = _share(past, own, mine, day - excess.days, at, grades, self.settings, excess.kind)
+        share = estimate.value
         label = station_label(past.station, past.station_id)
         names = "、".join(sorted(grades)), ", ".join(sorted(grades))
-        spread = "大小和钟点各不相同" if excess.irregular else "超出一站自用所需"
+        spread = "大小和钟点各不相同" if excess.kind == "irregular" else "钟点和大小不固定"
+        of_zh, of_en = ("升数", "litres") if excess.kind == "litres" else ("笔数", "fillings")
         return Finding(
             id=finding_id(self.rule, subject, f"{at:%Y-%m-%d}"),
             rule=self.rule,
@@ -197,21 +208,15 @@ class OwnUse(Review):
                 title=title(label, f"自用油偏多 {share:.0f}%", f"own use {share:.0f}%"),
                 what=Text(
                     zh=f"{excess.days} 天内 {names[0]} 有 {last - first} 笔按自用登记，共 {litres(total_l)}，按售价合 "
-                    f"{yuan(total_cny)}，占笔数 {share:.1f}%（95% 区间 {estimate.low:.1f}–{estimate.high:.1f}%）；"
+                    f"{yuan(total_cny)}，占{of_zh} {share:.1f}%（95% 区间 {estimate.low:.1f}–{estimate.high:.1f}%）；"
                     f"其中 {int(own.irregular[mine].sum())} 笔{spread}。",
                     en=f"In {count(excess.days, 'day', 'days')} {count(last - first, 'filling', 'fillings')} of "
                     f"{names[1]} were booked as own use, "
-                    f"{litres(total_l)}, {yuan(total_cny)} at the price: {share:.1f}% of the fillings (95% interval "
+                    f"{litres(total_l)}, {yuan(total_cny)} at the price: {share:.1f}% of the {of_en} (95% interval "
                     f"{estimate.low:.1f} to {estimate.high:.1f}%); {int(own.irregular[mine].sum())} of them at no "
                     "regular hour and of no regular size.",
                 ),
-                why=Text(
-                    zh=f"一站的发电机和车辆每天一两笔，大小、钟点固定；{excess.days} 天最多应有 {excess.allowed:g} 笔，"
-                    f"偶然达到 {excess.limit} 笔的概率小于 {self.settings.false_alarm:.0e}，实有 {excess.count} 笔。",
-                    en=f"A generator and a van are one or two fillings a day of the same size at the same hour. Of "
-                    f"this kind {excess.allowed:g} are allowed in {excess.days} days; {excess.limit} would happen by "
-                    f"chance less often than {self.settings.false_alarm:.0e}; there were {excess.count}.",
-                ),
+                why=self._why(excess),
                 otherwise=Text(
                     zh="站内有车队、农机或工程车长期自用（应有协议和台账）；付款方式录入错误。",
                     en="A fleet, farm or building machines of its own (there must be a contract and a book); a payment "
@@ -232,6 +237,7 @@ class OwnUse(Review):
                         "days": excess.days,
                         "fillings": last - first,
                         "irregular": int(own.irregular[mine].sum()),
+                        "counted": excess.kind,
                         "limit": excess.limit,
                         "litres": round(total_l, 2),
                         "cny": round(total_cny, 2),
@@ -241,6 +247,52 @@ class OwnUse(Review):
             ),
             figures=(_figure(own, mine),),
         )
+
+    def _why(self, excess: _Excess) -> Text:
+        if excess.kind == "litres":
+            return Text(
+                f"一站的发电机和车辆每天用油有限；{excess.days} 天最多应有 {litres(excess.limit)}，"
+                f"实有 {litres(excess.found)}。",
+                f"A generator and a van use little a day: in {count(excess.days, 'day', 'days')} "
+                f"{litres(excess.limit)} at most; there were {litres(excess.found)}.",
+            )
+        return Text(
+            f"一站的发电机和车辆每天一两笔，大小、钟点固定；{excess.days} 天最多应有 {excess.allowed:g} 笔，"
+            f"偶然达到 {excess.limit:.0f} 笔的概率小于 {self.settings.false_alarm:.0e}，实有 {excess.found:.0f} 笔。",
+            f"A generator and a van are one or two fillings a day of the same size at the same hour. Of this kind "
+            f"{excess.allowed:g} are allowed in {count(excess.days, 'day', 'days')}; {excess.limit:.0f} would happen "
+            f"by chance less often than {self.settings.false_alarm:.0e}; there were {excess.found:.0f}.",
+        )
+
+
+def _share(
+    past: StationPast,
+    own: _Own,
+    mine: slice,
+    day_before: int,
+    at: datetime,
+    grades: set[str],
+    settings: OwnUseSettings,
+    kind: str,
+) -> tuple[int, Estimate]:
+    """How many fillings of these grades there were, and the share of own use in them (of litres: in their litres)."""
+    sales = past.sales
+    first_us = own.end_us[mine.start]
+    same_grade = np.array([_grade(past, n) in grades for n in sales.nozzle_ids], bool)[sales.nozzle]
+    upto = same_grade & (sales.end_us < to_us(at))
+    if kind == "litres":
+        begin_us = to_us(day_end(day_before, settings.utc_offset_h))
+        inside = upto & (sales.end_us >= begin_us)
+        whole = max(float(np.nansum(sales.volume_l[inside])), 1e-9)
+        part, spread = float(own.litres[mine].sum()), float(np.sqrt(np.square(own.litres[mine]).sum()))
+        share, half = 100.0 * part / whole, 196.0 * spread / whole
+    else:  # Counted from the first of them, which is left out: before it there may have been nothing to tell.
+        inside = upto & (sales.end_us > first_us)
+        booked, all_of_them = mine.stop - mine.start - 1, max(int(inside.sum()), 1)
+        share = 100.0 * booked / all_of_them
+        half = 196.0 * math.sqrt(max(booked * (1.0 - share / 100.0), 1.0)) / all_of_them
+    low, high = max(0.0, share - half), min(100.0, share + half)
+    return int(inside.sum()), Estimate(round(share, 2), "%", round(low, 2), round(high, 2), 0.95)
 
 
 def _grade(past: StationPast, nozzle_id: str) -> str:
@@ -273,9 +325,11 @@ OwnUse.about = About(
     inputs="Litres, end and payment of each sale.",
     statistic="Fillings booked as own use in the last 1, 2, 4, 7, 14 and 28 local days. A filling is regular when the "
     "seven days before have one of the same size (± 2 %) at the same hour (± 60 min); all and irregular ones are "
-    "counted apart.",
+    "counted apart, and so are the litres.",
     threshold="Poisson limits at 1e-7 a window for one irregular filling in two days (own van) and three of every kind "
-    "a day: 8 irregular ones in a day, 18 in a week, 38 in 28 days; 17, 50 and 137 of every kind. Told once, then at "
+    "a day: 8 irregular ones in a day, 18 in a week, 38 in 28 days; 17, 50 and 137 of every kind. Litres where the "
+    "numbers say nothing: 250 L a day and one day's worth more, so 500 L in a day, 2,000 L in a week, 7,250 L in 28 "
+    "days; a generator and a van use up to 150 L a day. Told once, then at "
     "most once a week.",
     power="Simulated T11, ten stations of 30 to 150 diesel fillings a day: 10 % is found at all of them, in 60 h in "
     "the median; 5 % at all, in 4 days in the median and 23 at most; 2 % at half, 1 % at two of ten within 28 days: "

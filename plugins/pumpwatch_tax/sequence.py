@@ -36,7 +36,7 @@ from pumpwatch import (
     subject_of,
 )
 from pumpwatch.wording import litres, local, nozzle_label, title, yuan
-from pumpwatch_tax.circumstances import other_identity, signed_repair, silence
+from pumpwatch_tax.circumstances import heard, other_identity, signed_repair, silences
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,6 +54,11 @@ _NEAR: Final = 400
 """Numbers on either side of a roll-over."""
 _TOTAL_MODULI: Final = (*(10.0**digits for digits in range(5, 10)), 2**32 * 0.01)
 _SHOWN: Final = 30
+_TODAY: Final = 40
+"""So many earlier sales tell what else was lost that day."""
+_SHORTEST: Final = timedelta(minutes=5)
+_LONGEST: Final = timedelta(days=3)
+"""Silences that are judged by what the totalizers show after them; with a record inside they are none."""
 
 
 class SequenceSettings(PluginSettings):
@@ -70,6 +75,9 @@ class SequenceSettings(PluginSettings):
     )
     lost_share: float = Field(
         5.0, gt=0.0, description="Sales lost in a silence, at most so many times the usual number, and 5."
+    )
+    lost_a_day: int = Field(
+        3, ge=0, description="Sales a nozzle may lose in a day in silences that are not judged by themselves: low."
     )
     utc_offset_h: float = Field(8.0, ge=-12.0, le=14.0, description="Local time of the stations, hours from UTC.")
 
@@ -112,7 +120,7 @@ class SequenceContinuity(RecordRule):
     Settings: ClassVar[type[PluginSettings]] = SequenceSettings
     watches: ClassVar[tuple[type, ...]] = (Transaction,)
     explains: ClassVar[frozenset[str]] = frozenset({"offline_sale"})
-    reach: ClassVar[int] = 1
+    reach: ClassVar[int] = _TODAY
     patience: ClassVar[timedelta] = timedelta(seconds=20)
     settings: SequenceSettings
 
@@ -195,17 +203,30 @@ class SequenceContinuity(RecordRule):
             )
         if broken.kind != "gap":
             return None
-        blind = silence(history, subject, first, sale.start, "timeout")
-        if self._may_be_lost_in(blind, broken, history):
+        blind, judged = self._blind(broken, subject, history)
+        if self._may_be_lost_in(judged, broken, history):
             return Reason(
                 Severity.INFO,
                 Text(
-                    f"其间采集器与该机失联 {_minutes(blind)} 分钟，缺的笔数与之相称：断联另行判断，此处仅作记录。",
-                    f"The collector had no link to the dispenser for {_minutes(blind)} min of that time, and so many "
+                    f"其间采集器与该机失联 {_minutes(judged)} 分钟，缺的笔数与之相称：断联另行判断，此处仅作记录。",
+                    f"The collector had no link to the dispenser for {_minutes(judged)} min of that time, and so many "
                     "sales fit into it; the silence is judged by itself, this is a note.",
                 ),
             )
-        cut_off = silence(history, subject, first, sale.start, "uplink")
+        if self._may_be_lost_in(blind, broken, history):
+            today = self._lost_today(broken, subject, history)
+            return Reason(
+                Severity.LOW if today <= self.settings.lost_a_day else Severity.MEDIUM,
+                Text(
+                    f"其间采集器与该机失联 {_minutes(blind)} 分钟，可能因此漏采；但失联过短、过长或期间仍有记录，"
+                    f"无从另行判断。该枪当日因此共缺 {today} 笔。",
+                    f"The collector had no link to the dispenser for {_minutes(blind)} min of that time and may have "
+                    "missed them; but nothing else judges a silence so short or so long, or one with records in it. "
+                    f"In such silences the nozzle misses {today} that day.",
+                ),
+            )
+        gone = silences(history, subject, first, sale.start, sale.end, "uplink")
+        cut_off = sum((each.inside for each in gone), timedelta(0))
         if self._may_be_lost_in(cut_off, broken, history):
             return Reason(
                 Severity.LOW,
@@ -216,6 +237,33 @@ class SequenceContinuity(RecordRule):
                 ),
             )
         return None
+
+    def _blind(self, broken: Break, subject: Subject, history: History) -> tuple[timedelta, timedelta]:
+        """How long the collector was deaf between the two sales, and how long of it ``outage_sales`` judges."""
+        first, sale = broken.before, broken.sale
+        deaf = silences(history, subject, first.end, sale.start, sale.end, "timeout")
+        judged = [
+            each.inside
+            for each in deaf
+            if _SHORTEST <= each.up - each.down <= _LONGEST and each.up < sale.end and not heard(history, subject, each)
+        ]
+        return sum((each.inside for each in deaf), timedelta(0)), sum(judged, timedelta(0))
+
+    def _lost_today(self, broken: Break, subject: Subject, history: History) -> int:
+        """Numbers that the nozzle misses on this local day in silences that nothing else judges."""
+        offset = timedelta(hours=self.settings.utc_offset_h)
+        today = (broken.sale.end.astimezone(UTC) + offset).date()
+        lost = broken.missing
+        for before, sale in pairwise(history.before(broken.sale, _TODAY)):
+            if sale.seq == before.seq + 1 or (sale.end.astimezone(UTC) + offset).date() != today:
+                continue
+            other = self._break(before, sale, history)
+            if other is None or other.kind != "gap":
+                continue
+            blind, judged = self._blind(other, subject, history)
+            if blind > timedelta(0) and not self._may_be_lost_in(judged, other, history):
+                lost += other.missing
+        return lost
 
     def _may_be_lost_in(self, silent: timedelta, broken: Break, history: History) -> bool:
         """Whether so many sales fit into a silence: five, and five times what the nozzle usually sells in that time."""
@@ -434,9 +482,11 @@ SequenceContinuity.about = About(
     "`T(n) − V(n) − T(n−1)`, with roll-over; yuan the same.",
     threshold="Exact: one missing number is a finding (high). A gap is a note (`info`) beside a repair signed by all "
     "three within a day, or where the collector's link to the dispenser was down long enough for so many sales (45 s "
-    "each, at most five and five times the usual number). During a lost uplink it is `low`, because the records are "
-    "still to come; when they come it is withdrawn. Falls and jumps together with another identity are a note: that "
-    "has an alarm of its own.",
+    "each, at most five and five times the usual number) in a silence that `outage_sales` judges: 5 min to 3 days "
+    "with no sale of the dispenser inside. In other silences it is `low`, and `medium` where the nozzle misses more "
+    "than three numbers in them that day. During a lost uplink it is `low`, because the records are "
+    "still to come; when they come it is withdrawn. Falls and jumps together with an identity that is not the "
+    "registered one are a note: that has an alarm of its own.",
     power="Simulated T04 with 1, 20 and 200 deleted records: found on the first sale after the gap every time "
     "(25 of 25 nozzles that sold again); C09 with 1, 10 and 50 % of the sales lost: on the first such "
     "sale at 30 of 30 stations, 6.7, 1.2 and 0.5 h after the onset in the median. Nothing in a nozzle's "

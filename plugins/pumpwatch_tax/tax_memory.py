@@ -1,7 +1,6 @@
-"""The rule ``tax_memory``: every sale must stand in tax control, litre for litre, in a memory that stays the same.
+"""The rule ``tax_memory``: every sale must stand in tax control, litre for litre.
 
-Tax control records each filling by itself. A sale it has no record of, or another volume of, was kept from it; another
-serial number means that its memory, with all earlier sales in it, was taken out.
+Tax control records each filling by itself: a sale it has no record of, or another volume of, was kept from it.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from pumpwatch import (
     Curve,
     Department,
     DeviceEvent,
-    DeviceIdentity,
     Estimate,
     EventKind,
     Evidence,
@@ -39,8 +37,9 @@ from pumpwatch import (
     finding_id,
     subject_of,
 )
-from pumpwatch.wording import dispenser_label, litres, local, nozzle_label, title, yuan
-from pumpwatch_tax.circumstances import power_event, signed_repair, told
+from pumpwatch.wording import litres, local, nozzle_label, title, yuan
+from pumpwatch_tax.circumstances import power_events, signed_repair
+from pumpwatch_tax.tax_serial import SERIALS_BACK, other_serial
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +51,7 @@ _LOOK = 40
 _UNKNOWN_PAYMENT = 3
 """Where payments are not told, so many of the last sales must lack a record: one may be the station's own use."""
 _DUST = 1e-6
+_POWER_LOOK = timedelta(days=14)
 _Z95 = 1.96
 
 
@@ -68,21 +68,20 @@ class TaxMemorySettings(PluginSettings):
     memory_hours: float = Field(
         168.0, ge=0.0, description="So long after its memory was replaced, sales without record belong to that, hours."
     )
-    work_order_days: float = Field(
-        7.0, ge=0.0, description="A work order explains a replaced memory seen this long after it, days."
+    power_a_day: int = Field(2, ge=0, description="So many sales of a nozzle a day may be lost beside power events.")
+    power_days: int = Field(
+        4, ge=1, description="Power events on more of the last 14 days than this say nothing for a sale."
     )
-    work_order_late_days: float = Field(1.0, ge=0.0, description="… or this long before it, days.")
     utc_offset_h: float = Field(8.0, ge=-12.0, le=14.0, description="Local time of the stations, hours from UTC.")
 
 
 class TaxMemory(RecordRule):
-    """Sales without their tax record at the station; a replaced tax memory at its dispenser."""
+    """Sales without their tax record, at the station."""
 
     rule: ClassVar[str] = "tax_memory"
     Settings: ClassVar[type[PluginSettings]] = TaxMemorySettings
-    watches: ClassVar[tuple[type, ...]] = (Transaction, DeviceEvent, DeviceIdentity)
+    watches: ClassVar[tuple[type, ...]] = (Transaction,)
     needs: ClassVar[frozenset[Channel]] = frozenset({Channel.TAX})
-    explains: ClassVar[frozenset[str]] = frozenset({"identity_change", "sequence_gap", "totalizer_rollback"})
     reach: ClassVar[int] = _LOOK
     patience: ClassVar[timedelta] = timedelta(seconds=20)
     settings: TaxMemorySettings
@@ -90,19 +89,12 @@ class TaxMemory(RecordRule):
     about: ClassVar[About]
 
     def check(self, record: Record, history: History) -> Iterator[Finding]:
-        """Judge one sale, or what a dispenser says of its tax memory."""
-        if isinstance(record, Transaction):
-            tax = record.tax_l
-            if tax is not None and -self.settings.tolerance_l - _DUST <= tax - record.volume_l <= (
-                self.settings.tolerance_l + _DUST
-            ):
-                return
+        """Judge one sale."""
+        if not isinstance(record, Transaction):
+            return
+        tax, most = record.tax_l, self.settings.tolerance_l + _DUST
+        if tax is None or not -most <= tax - record.volume_l <= most:
             yield from self._unrecorded(record, history)
-        elif isinstance(record, DeviceIdentity):
-            if told(record.tax_serial):
-                yield from self._replaced(record, str(record.tax_serial), history)
-        elif isinstance(record, DeviceEvent) and record.kind is EventKind.IDENTITY and record.detail.get("tax_serial"):
-            yield from self._replaced(record, str(record.detail["tax_serial"]), history)
 
     def screen(self, past: StationPast) -> NDArray[np.bool_]:
         """Sales without a tax volume, or with another one, that were not the station's own use."""
@@ -129,8 +121,7 @@ class TaxMemory(RecordRule):
         nozzle = subject_of(sale.nozzle_id, history)
         if sale.tax_l is None and self._memory_replaced(sale, nozzle, history):
             return
-        told_today = sale.payment is not None and self._told_today(sales, missing, nozzle, history)
-        calm = self._calm(sale, nozzle, history)
+        told_today, calm = self._today(sales, missing, nozzle, history)
         if told_today and calm is None:
             return
         subject = Subject(nozzle.station_id)
@@ -165,33 +156,50 @@ class TaxMemory(RecordRule):
     def _missing(self, sale: Transaction) -> bool:
         return sale.tax_l is None or abs(sale.tax_l - sale.volume_l) > self.settings.tolerance_l + _DUST
 
-    def _calm(self, sale: Transaction, nozzle: Subject, history: History) -> DeviceEvent | WorkOrder | None:
-        """What may honestly have kept a sale from tax control: power, or a repair."""
-        minutes, day = timedelta(minutes=self.settings.power_minutes), timedelta(days=1)
-        return power_event(history, nozzle, sale.start - minutes, sale.end + minutes) or signed_repair(
-            history, nozzle, sale.end - day, sale.end + day
-        )
-
-    def _told_today(
+    def _today(
         self, sales: Sequence[Transaction], missing: Sequence[bool], nozzle: Subject, history: History
-    ) -> bool:
-        """Whether an earlier sale of the nozzle on this local day has been told already: one a day is enough."""
+    ) -> tuple[bool, DeviceEvent | WorkOrder | None]:
+        """Whether the nozzle had such a sale on the last one's local day, and what may have kept the last one.
+
+        One alarm a day is enough. A repair speaks for all sales beside it, power events for ``power_a_day`` of a day.
+        """
         offset = timedelta(hours=self.settings.utc_offset_h)
         today = (sales[-1].end.astimezone(UTC) + offset).date()
-        for sale in reversed(list(_of(sales[:-1], missing[:-1]))):
-            if (sale.end.astimezone(UTC) + offset).date() != today:
-                return False
-            if sale.payment is not None and self._calm(sale, nozzle, history) is None:
-                return True
-        return False
+        mine = [sale for sale in _of(sales, missing) if (sale.end.astimezone(UTC) + offset).date() == today]
+        day = timedelta(days=1)
+        repaired = signed_repair(history, nozzle, mine[0].end - day, mine[-1].end + day) is not None
+        told_today, by_power = False, 0
+        calm: DeviceEvent | WorkOrder | None = None
+        for sale in mine:
+            calm = signed_repair(history, nozzle, sale.end - day, sale.end + day) if repaired else None
+            if calm is None and by_power < self.settings.power_a_day:
+                calm = self._power(sale, nozzle, history)
+                by_power += calm is not None
+            told_today |= calm is None and None not in (sale.payment, sales[-1].payment) and sale is not sales[-1]
+        return told_today, calm
+
+    def _power(self, sale: Transaction, nozzle: Subject, history: History) -> DeviceEvent | None:
+        """A power event that may have kept a sale from tax control; none where there is one every few days."""
+        minutes = timedelta(minutes=self.settings.power_minutes)
+        near = power_events(history, nozzle, sale.start - minutes, sale.end + minutes)
+        if not near:
+            return None
+        offset = timedelta(hours=self.settings.utc_offset_h)
+        events = power_events(history, nozzle, sale.end - _POWER_LOOK, sale.end + minutes)
+        days = {(event.at.astimezone(UTC) + offset).date() for event in events}
+        return near[0] if len(days) <= self.settings.power_days else None
 
     def _memory_replaced(self, sale: Transaction, nozzle: Subject, history: History) -> bool:
-        """Whether the dispenser has said before that its tax memory is another: that finding holds this sale too."""
+        """Whether the dispenser said lately, for the first time, that its tax memory is another than registered.
+
+        That finding holds this sale too. To say it again makes the time no longer.
+        """
         since = sale.start - timedelta(hours=self.settings.memory_hours)
-        return any(
-            event.device_id == nozzle.dispenser_id and event.detail.get("tax_serial") is not None
-            for event in history.events(nozzle.station_id, EventKind.IDENTITY, since, sale.end)
-        )
+        serials: dict[str, datetime] = {}
+        for event in history.events(nozzle.station_id, EventKind.IDENTITY, since - SERIALS_BACK, sale.end):
+            if event.device_id == nozzle.dispenser_id and (serial := other_serial(event, history)):
+                serials.setdefault(serial.casefold(), event.at)
+        return any(at >= since for at in serials.values())
 
     def _explain(
         self,
@@ -227,85 +235,6 @@ class TaxMemory(RecordRule):
             otherwise=_OTHERWISE,
             on_site=_ON_SITE,
         )
-
-    # ------------------------------------------------------------ another tax memory
-
-    def _replaced(self, said: DeviceEvent | DeviceIdentity, serial: str, history: History) -> Iterator[Finding]:
-        dispenser_id = said.device_id if isinstance(said, DeviceEvent) else said.dispenser_id
-        dispenser = history.dispenser(dispenser_id)
-        registered, observed = told(dispenser.tax_serial) if dispenser else None, told(serial)
-        if registered is None or observed is None or registered.casefold() == observed.casefold():
-            return
-        subject = Subject(said.station_id, dispenser_id=dispenser_id)
-        at = self._first_said(said, dispenser_id, observed, history)
-        settings = self.settings
-        order = signed_repair(
-            history,
-            subject,
-            at - timedelta(days=settings.work_order_days),
-            at + timedelta(days=settings.work_order_late_days),
-        )
-        label = dispenser_label(dispenser_id)
-        moment = local(at, settings.utc_offset_h)
-        yield Finding(
-            id=finding_id(self.rule, subject, "tax_serial", observed.casefold()),
-            rule=self.rule,
-            cause="tax_memory_gap",
-            subject=subject,
-            severity=Severity.INFO if order is not None else Severity.CRITICAL,
-            departments=(Department.TAX, Department.MARKET_REGULATION),
-            onset=at,
-            detected_at=at,
-            explanation=Explanation(
-                title=title(label, "税控存储器已更换", "tax memory replaced"),
-                what=Text(
-                    zh=f"{label.zh}在 {moment} 报告的税控序列号为 {observed}，登记为 {registered}："
-                    "税控存储器换成了另一块，原存储器内的销售记录不在机上。",
-                    en=f"{label.en} reported the tax serial {observed} at {moment}; {registered} is registered. The "
-                    "tax memory is another one, and the sales in the old memory are no longer in the dispenser.",
-                ),
-                why=Text(
-                    zh=f"有三方签字的工单（{local(order.at, settings.utc_offset_h)}），仅作记录。",
-                    en=f"A work order with all three signatures stands beside it "
-                    f"({local(order.at, settings.utc_offset_h)}); this is a note.",
-                )
-                if order is not None
-                else Text(
-                    zh=f"税控存储器只能凭工单更换；前 {settings.work_order_days:g} 天没有三方签字的工单。"
-                    "换入较旧的存储器时，流水号回退并重复使用，起初数小时没有税控记录。",
-                    en="A tax memory is replaced with a work order only; there is none with all three signatures in "
-                    f"the {settings.work_order_days:g} days before. With an older memory the sequence numbers fall "
-                    "back and are used again, and nothing is recorded until it is set up.",
-                ),
-                otherwise=Text(
-                    zh="合法更换而工单未录入或签字不全；台账登记有误。",
-                    en="A lawful replacement whose work order was not entered or not fully signed; a wrong entry in "
-                    "the ledger.",
-                ),
-                on_site=Text(
-                    zh="核对税控存储器铭牌与封印；读出新旧存储器的总累计并与泵码、交易记录核对；查工单和税务登记。",
-                    en="Check the serial plate and seal of the tax memory; read the totals of the old and the new one "
-                    "and compare them with totalizers and sales; look for the work order and the tax registration.",
-                ),
-            ),
-            evidence=(
-                Evidence(
-                    "identity",
-                    f"{dispenser_id}/tax_serial",
-                    {"registered": registered, "observed": observed, "at": at.astimezone(UTC).isoformat()},
-                ),
-            ),
-        )
-
-    @staticmethod
-    def _first_said(said: DeviceEvent | DeviceIdentity, dispenser_id: str, serial: str, history: History) -> datetime:
-        """When an event first told of this serial, if one did: a dispenser says it again each minute."""
-        since = said.at - timedelta(days=30)
-        for event in history.events(said.station_id, EventKind.IDENTITY, since, said.at):
-            name = told(event.detail.get("tax_serial"))
-            if event.device_id == dispenser_id and name is not None and name.casefold() == serial.casefold():
-                return event.at
-        return said.at
 
 
 def _of(sales: Sequence[Transaction], chosen: Sequence[bool]) -> Iterator[Transaction]:
@@ -390,23 +319,22 @@ _ON_SITE = Text(
 )
 TaxMemory.about = About(
     title=Text("税控存储", "Tax memory"),
-    catches=("T01", "T02"),
-    inputs="Displayed litres, tax litres and payment of each sale; tax serials that dispensers tell; power events; "
-    "work orders.",
-    statistic="For each sale `tax_l − volume_l`; for each dispenser the told tax serial against the registered one. "
-    "The estimate is the share of sales kept from tax control since the first one (Wilson's interval, that one left "
-    "out), over the nozzle's last 40 sales.",
+    catches=("T01",),
+    inputs="Displayed litres, tax litres and payment of each sale; power events; work orders; tax serials.",
+    statistic="For each sale `tax_l − volume_l`. The estimate is the share of sales kept from tax control since the "
+    "first one (Wilson's interval, that one left out), over the nozzle's last 40 sales.",
     threshold="A sale that is not own use and has no tax record, or another one by more than `tolerance_l` (0.02 L: "
     "display and tax control round to 0.01 L, each by half a step, so honest sales differ by at most 0.01 L), where "
     "the nozzle's last 40 sales have at least one record. Where payments are not told: 3 of the last 40, because own "
     "use cannot be known. A tax serial that is not the registered one without a repair signed by all three.",
     power="Simulated T01 with 1, 5, 30, 98.99 and 99.5 % of the sales kept from tax control (70 stations in 6 "
     "counties): found on the first such sale every time, 2 h (1 %), 0.5 h (5 %) and 0.1 h (30 % and more) "
-    "after the onset in the median. T02 with 1, 200 and 900 records and 0, 6 and 168 blank hours (30 "
-    "dispensers): found at the identity event every time. No alarm in 577 honest nozzle-years with power "
+    "after the onset in the median. No alarm in 577 honest nozzle-years with power "
     "cuts, own use, verifications and backfill. 0.6 µs an honest sale.",
-    pitfalls="Own use is no sale and rightly has no record. A power event within 10 minutes and a signed repair within "
-    "a day make it a note (`info`). Sales without record in the week after a replaced memory belong to that finding. A "
-    "nozzle that never had tax control is without the channel and is not judged.",
+    pitfalls="Own use is no sale and rightly has no record. A power event within 10 minutes makes it a note (`info`), "
+    "for two sales of a nozzle a day and while there was power trouble on at most four of the last 14 days; so does a "
+    "repair within a day that all three have signed. Sales without record in the week after a dispenser first told a "
+    "tax serial that is not registered belong to `tax_serial`. A nozzle that never had tax control is without the "
+    "channel and is not judged.",
     source="Two memories of one sale (D4 on the scenarios' page); GB/T 9081-2023.",
 )

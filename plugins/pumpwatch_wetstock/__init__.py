@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from pumpwatch import hookimpl
 from pumpwatch_wetstock.books import HiddenSales
 from pumpwatch_wetstock.mapping import ProductSwap, WrongTank
-from pumpwatch_wetstock.papers import DeliveryPapers, OverFill
+from pumpwatch_wetstock.overfill import OverFill
+from pumpwatch_wetstock.papers import DeliveryPapers
 from pumpwatch_wetstock.shortage import DeliveryShort
 from pumpwatch_wetstock.withdrawals import UnrecordedWithdrawal
 

@@ -21,7 +21,7 @@ from pumpwatch import EventKind, StationPast, Subject, to_us
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pumpwatch import Levels
+    from pumpwatch import Levels, WorkOrder
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
@@ -47,11 +47,20 @@ _LEAST_STEP_L: Final = 60.0
 _LEAST_RISE_L: Final = 250.0
 _FROZEN: Final = 5
 _CLOCK_S: Final = 120.0
+_CLOCK_MOST_S: Final = 86_400.0
+_FILLING_US: Final = 5 * MINUTE_US
 _DRAWS: Final = frozenset({5.0, 10.0, 20.0, 50.0, 100.0})
 _FEWEST_DRAWS: Final = 3
 _DRAW_PAUSE_US: Final = 20 * MINUTE_US
 _PAPER_US: Final = 12 * HOUR_US
 _WORK_US: Final = 4 * HOUR_US
+_WORK_KINDS: Final = frozenset({"repair", "install", "calibration"})
+WORK_MOST_L: Final = 1_200.0
+"""A new probe 20 mm off shifts the widest of tanks (25 to 30 m²) by 600 L; a verification draws 60 times 20 L."""
+_JOINED_US: Final = 15 * MINUTE_US
+"""Between readings of a joined tank no farther apart the volume is interpolated."""
+_SAME_US: Final = 2 * MINUTE_US
+"""Readings of joined tanks no farther apart are of one time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +96,10 @@ class Course:
     """(n,) recorded until then, at 20 °C; counts from an arbitrary beginning."""
     warm_c: Floats
     """(n,)"""
+    work: tuple[tuple[int, int], ...]
+    """Spans about signed work on the tank or its gauge."""
     unsure: tuple[tuple[int, int], ...]
-    """Spans in which a step proves nothing: work on the tank or its gauge, test draws that are poured back."""
+    """Spans in which a step proves nothing: work, and test draws that are poured back."""
 
     @property
     def subject(self) -> Subject:
@@ -177,6 +188,10 @@ class Course:
         """Whether a step in this span may have been made by work."""
         return any(a < end_us and start_us < b for a, b in self.unsure)
 
+    def is_worked(self, start_us: int, end_us: int) -> bool:
+        """Whether signed work falls into this span."""
+        return any(a < end_us and start_us < b for a, b in self.work)
+
     @cached_property
     def stirred(self) -> Bools:
         """(n,) readings while fuel came or just afterwards, when the level sloshes and the fuel is still mixing."""
@@ -223,15 +238,37 @@ def _course(past: StationPast, group: tuple[str, ...], grade: str, levels: list[
     parts = [_fuel(past, tank, each, grade) for tank, each in zip(group, levels, strict=True)]
     at_us, volume, warm = parts[0]
     for other_us, other, _ in parts[1:]:
-        at_us, mine, theirs = np.intersect1d(at_us, other_us, assume_unique=True, return_indices=True)
-        volume, warm = volume[mine] + other[theirs], warm[mine]
+        told, theirs = _beside(at_us, other_us, other)
+        at_us, volume, warm = at_us[told], volume[told] + theirs, warm[told]
     nozzles = tuple(nozzle.nozzle_id for nozzle in past.nozzles if nozzle.tank_id in group)
     sold = sold_until(past, nozzles, grade, at_us, warm, leave_out=draws)
     keep = ~_frozen(at_us, volume, sold) if len(group) == 1 else np.ones(len(at_us), bool)
-    unsure = tuple(sorted(_work(past, group, nozzles, draws)))
+    work = tuple(sorted((at - _WORK_US, at + _WORK_US) for at in work_on(past, group)))
+    unsure = tuple(sorted((*work, *_drawn(past, nozzles, draws))))
     return Course(
-        past.station_id, group, grade, nozzles, at_us[keep], volume[keep], sold[keep], warm[keep], unsure
+        past.station_id, group, grade, nozzles, at_us[keep], volume[keep], sold[keep], warm[keep], work, unsure
     )  # fmt: skip
+
+
+def _beside(at_us: Ints, other_us: Ints, volume_ml: Ints) -> tuple[Bools, Ints]:
+    """Which times (n,) another gauge tells of too, and the millilitres it tells: gauges are read one after another.
+
+    The nearest reading where it is of the same minutes, else what lies between two that are close together.
+    """
+    if not len(other_us):
+        return np.zeros(len(at_us), bool), np.zeros(0, np.int64)
+    after = np.minimum(np.searchsorted(other_us, at_us), len(other_us) - 1)
+    before = np.maximum(after - (other_us[after] > at_us), 0)
+    gap = other_us[after] - other_us[before]
+    share = (at_us - other_us[before]) / np.maximum(gap, 1)
+    inside = (other_us[before] <= at_us) & (at_us <= other_us[after]) & (gap <= _JOINED_US)
+    later = np.abs(other_us[after] - at_us) < np.abs(at_us - other_us[before])
+    nearest = np.where(later, after, before)
+    same = np.abs(other_us[nearest] - at_us) <= _SAME_US
+    step = volume_ml[after] - volume_ml[before]
+    between = volume_ml[before] + np.rint(step * share).astype(np.int64)
+    told = inside | same
+    return told, np.where(inside, between, volume_ml[nearest])[told]
 
 
 def _fuel(past: StationPast, tank: str, levels: Levels, grade: str) -> tuple[Ints, Ints, Floats]:
@@ -305,15 +342,49 @@ def _frozen(at_us: Ints, volume: Ints, sold: Ints) -> Bools:
 # ---------------------------------------------------------------- what explains steps
 
 
-def wrong_clocks(past: StationPast, course: Course) -> list[int]:
-    """When dispensers of this tank were told to have a clock that is minutes wrong."""
+@dataclass(frozen=True, slots=True)
+class WrongClock:
+    """A dispenser was told to have a clock that is minutes wrong: its sales bear other times than they had."""
+
+    at_us: int
+    dispenser_id: str
+    off_us: int
+    """By how much, either way."""
+
+
+def wrong_clocks(past: StationPast, course: Course) -> list[WrongClock]:
+    """Of the dispensers of this tank."""
     dispensers = {nozzle.dispenser_id for nozzle in past.nozzles if nozzle.nozzle_id in course.nozzles}
     found = []
     for event in past.events_of(EventKind.CLOCK):
         off = event.detail.get("ahead_s", event.detail.get("step_s"))
-        if event.device_id in dispensers and isinstance(off, int | float) and abs(off) > _CLOCK_S:
-            found.append(to_us(event.at))
+        if event.device_id in dispensers and isinstance(off, int | float) and _CLOCK_S < abs(off) < math.inf:
+            off_us = round(min(abs(off), _CLOCK_MOST_S) * 1e6)
+            found.append(WrongClock(to_us(event.at), event.device_id, off_us))
     return found
+
+
+def misplaced_l(past: StationPast, course: Course, clocks: Iterable[WrongClock], start_us: int, end_us: int) -> float:
+    """Litres that wrong clocks may at most have moved across one of two times: the most sold in so long a while.
+
+    Of each dispenser the largest error counts; the while is longer by a filling.
+    """
+    worst: dict[str, int] = {}
+    for clock in clocks:
+        worst[clock.dispenser_id] = max(worst.get(clock.dispenser_id, 0), clock.off_us)
+    moved = 0.0
+    for nozzle in course.nozzles:
+        off = worst.get(past.nozzle_by_id[nozzle].dispenser_id)
+        if off is None:
+            continue
+        mine, length = past.sales.of(nozzle), off + _FILLING_US
+        ends, amount = past.sales.end_us[mine], np.nan_to_num(past.sales.volume_l[mine])
+        first, last = np.searchsorted(ends, [start_us - length, end_us + length])
+        whole = np.concatenate(([0.0], np.cumsum(amount[first:last])))
+        ends = ends[first:last]
+        sold = whole[1:] - whole[np.searchsorted(ends, ends - length)]
+        moved += float(sold.max(initial=0.0))
+    return moved
 
 
 def _test_draws(past: StationPast) -> Bools:
@@ -322,6 +393,8 @@ def _test_draws(past: StationPast) -> Bools:
     sales = past.sales
     dispensers = {nozzle.nozzle_id: nozzle.dispenser_id for nozzle in past.nozzles}
     for order in past.work_orders:
+        if not (order.signed_by_station or order.signed_by_institute):
+            continue
         at = to_us(order.at)
         names = [n for n, d in dispensers.items() if order.device_id in {n, d, past.station_id}]
         for dispenser in dict.fromkeys(dispensers[name] for name in names):
@@ -354,13 +427,18 @@ def _runs(like: Bools, end_us: Ints) -> Bools:
     return chosen
 
 
-def _work(
-    past: StationPast, group: tuple[str, ...], nozzles: tuple[str, ...], draws: Bools
-) -> Iterator[tuple[int, int]]:
-    for order in past.work_orders:
-        if order.device_id in group:
-            at = to_us(order.at)
-            yield at - _WORK_US, at + _WORK_US
+def is_work(order: WorkOrder) -> bool:
+    """Whether a paper is of work that may move a level, signed by who did it and by the station."""
+    return order.kind in _WORK_KINDS and bool(order.signed_by_repairer and order.signed_by_station)
+
+
+def work_on(past: StationPast, tanks: Iterable[str]) -> list[int]:
+    """When signed work was done on these tanks or their gauges."""
+    names = set(tanks)
+    return sorted({to_us(order.at) for order in past.work_orders if order.device_id in names and is_work(order)})
+
+
+def _drawn(past: StationPast, nozzles: tuple[str, ...], draws: Bools) -> Iterator[tuple[int, int]]:
     for nozzle in nozzles:
         mine = past.sales.of(nozzle)
         ends = past.sales.end_us[mine][draws[mine]]

@@ -33,7 +33,7 @@ from pumpwatch import (
     to_us,
 )
 from pumpwatch.wording import litres, percent, station_label, title, yuan
-from pumpwatch_wetstock.balance import DAY_US, HOUR_US, Course, courses
+from pumpwatch_wetstock.balance import DAY_US, HOUR_US, Course, courses, work_on
 from pumpwatch_wetstock.falls import counted
 from pumpwatch_wetstock.figures import TIME, course_label, price_cny
 
@@ -144,6 +144,8 @@ class _Days:
         over = self.lost[now].sum(axis=1) - sold @ band
         kept = np.abs(over - np.median(over)) <= 8.0 * spread + 1e-9
         total = float(sold[kept].sum())
+        if total <= 0.0 or not clipped.any():
+            return None
         excess = float(over[kept].sum()) / total
         days = float(kept.sum())
         noise_share = spread * math.sqrt(days) / total * math.sqrt(1.0 + days / max(float(busy.sum()), 1.0))
@@ -186,7 +188,7 @@ class HiddenSales(Review):
     lookback: ClassVar[timedelta] = timedelta(days=142)
     settings: HiddenSalesSettings
     about: ClassVar[About] = About(
-        title=Text("月度进销存隐瞒", "Monthly balance"),
+        title=Text("月度进销存", "Monthly balance"),
         catches=("T06", "F04"),
         inputs="Tank readings, fillings; work orders. Deliveries only cut the course: their own errors are not in it.",
         statistic="Over 30 days, Σ(lost − β(band)·sold) / Σ sold in calm intervals: lost is the fall of held plus sold "
@@ -205,8 +207,8 @@ class HiddenSales(Review):
         "(numbers and totalizers closed up) was found at 4 of 4 stations a month after it began, by a tank or by all "
         "tanks together. No finding on the honest tanks.",
         pitfalls="A share that was hidden from the first day on is in the calibration and is not seen. Work on "
-        "the tank "
-        "makes another chart: then nothing is said until the month behind is free of it. What goes on through "
+        "the tank (signed by repairer and station) makes another chart: then it is a note until the months compared "
+        "are free of it. What goes on through "
         "the small hours is a leak's or a withdrawal's matter; what missing sequence numbers explain is not "
         "counted twice; a tank "
         "of the same station that gained as much points to the register.",
@@ -229,11 +231,12 @@ class HiddenSales(Review):
                     continue
                 side = 1 if month.excess > 0.0 else -1
                 block = day // (_EVERY_WEEKS * _WEEK)
-                blocks = shown.setdefault(course.tanks, {})
+                worked = self._worked(past, course, day * DAY_US + offset)
+                blocks = shown.setdefault((*course.tanks, "work") if worked else course.tanks, {})
                 if blocks.get(side) != block:
                     blocks[side] = block
                     if day >= first:
-                        yield self._finding(past, course, month, day * DAY_US + offset)
+                        yield self._finding(past, course, month, day * DAY_US + offset, worked=worked)
             whole = self._whole(past, months, day * DAY_US + offset)
             if whole is not None:
                 course, month = whole
@@ -251,7 +254,9 @@ class HiddenSales(Review):
         told = [(course, month) for course, month in months.values() if month is not None]
         if len(told) < _LEAST_TANKS:
             return None
-        usable = [(c, m) for c, m in told if not self._explained(past, c, m, due_us, {})]
+        usable = [
+            (c, m) for c, m in told if not self._worked(past, c, due_us) and not self._explained(past, c, m, due_us, {})
+        ]
         sold = math.fsum(month.sold_l for _, month in usable)
         if len(usable) < len(told) or sold <= 0.0:
             return None
@@ -281,6 +286,11 @@ class HiddenSales(Review):
     ) -> bool:
         return self._is_plain(month) and not self._explained(past, course, month, due_us, months)
 
+    def _worked(self, past: StationPast, course: Course, due_us: int) -> bool:
+        """Whether signed work on the tank or its gauge lies in the months compared: then its chart may be another."""
+        start = due_us - round((self.settings.month_days + self.settings.learned_days) * DAY_US)
+        return any(start < at <= due_us for at in work_on(past, course.tanks))
+
     def _explained(
         self,
         past: StationPast,
@@ -290,9 +300,6 @@ class HiddenSales(Review):
         months: dict[tuple[str, ...], tuple[Course, Month | None]],
     ) -> bool:
         settings, amount = self.settings, month.excess * month.sold_l
-        start = due_us - round((settings.month_days + settings.learned_days) * DAY_US)
-        if any(order.device_id in course.tanks and start < to_us(order.at) <= due_us for order in past.work_orders):
-            return True
         if month.excess > 0.0 and month.even > _EVEN:
             return True
         for other, theirs in months.values():
@@ -304,7 +311,14 @@ class HiddenSales(Review):
         return month.excess > 0.0 and bool(gone) and (told > 0.5 * amount or math.isnan(gone[0].litres))
 
     def _finding(
-        self, past: StationPast, course: Course, month: Month, due_us: int, *, station: bool = False
+        self,
+        past: StationPast,
+        course: Course,
+        month: Month,
+        due_us: int,
+        *,
+        station: bool = False,
+        worked: bool = False,
     ) -> Finding:
         settings, lost = self.settings, month.excess > 0.0
         label = station_label(past.station, past.station_id) if station else course_label(course)
@@ -320,9 +334,9 @@ class HiddenSales(Review):
             rule=self.rule,
             cause="offline_sale" if lost else "short_delivery",
             subject=subject,
-            severity=Severity.MEDIUM,
+            severity=Severity.INFO if worked else Severity.MEDIUM,
             departments=(Department.TAX, Department.COMMERCE) if lost else (Department.MARKET_REGULATION,),
-            onset=max(start, past.start),
+            onset=start,
             detected_at=from_us(due_us),
             explanation=Explanation(
                 title=title(
@@ -341,10 +355,12 @@ class HiddenSales(Review):
                 ),
                 why=Text(
                     zh=f"容积表偏差、计量误差和损耗已由此前 {settings.learned_days:g} 天的售油逐段学得并扣除；"
-                    f"诚实月份的标准差为 {month.sd * 100.0:.2f}%，本月为其 {abs(month.excess) / month.sd:.1f} 倍。",
+                    f"诚实月份的标准差为 {month.sd * 100.0:.2f}%，本月为其 {abs(month.excess) / month.sd:.1f} 倍。"
+                    + ("其间有双方签字的油罐或液位仪作业，容积表可能已变，仅作记录。" if worked else ""),
                     en=f"Chart, meters and losses were learned band by band from the {settings.learned_days:g} days "
                     f"before; an honest month's deviation is {month.sd * 100.0:.2f}%, this one is "
-                    f"{abs(month.excess) / month.sd:.1f} of them.",
+                    f"{abs(month.excess) / month.sd:.1f} of them."
+                    + (" Signed work on the tank or its gauge may have changed the chart: a note." if worked else ""),
                 ),
                 otherwise=Text(
                     zh="管线渗漏；容积表被改动；记录丢失或迟到；未登记的自用或回罐。"

@@ -29,9 +29,12 @@ LOSS_SHARE: Final = 0.003
 """Of what is sold: vapour, warmth and the mean of honest charts."""
 SOLD_UNSURE: Final = 0.008
 """Share of what is sold meanwhile that meters and charts may hide or feign, as a hard addition to the threshold."""
-_FASTEST_L_MIN: Final = 400.0
+FASTEST_L_MIN: Final = 400.0
 """No pump draws faster; such a step is one of the gauge or of its data."""
 _SILENT_US: Final = 25 * MINUTE_US
+_WORK_LASTS_US: Final = 6 * HOUR_US
+_CAME_UNSURE: Final = 0.02
+"""Share of what came meanwhile that may be an error of measuring it."""
 _WANDER_L: Final = 5.0
 """Of a level for each square root of an hour, twice that of a common probe."""
 
@@ -107,7 +110,7 @@ def _steps(course: Course, least_l: float, sigmas: float) -> Iterator[Fall]:
         passing = slice(*np.searchsorted(begin, [at[first] - _CAME_US, at[after] + _LASTS_US]))
         feigned = float(-over[passing][told[passing]].min(initial=0.0)) > _FEIGNED * litres
         fastest = float(-np.diff(course.book_ml[first : after + 1]).min()) / 1000.0
-        jumped = fastest > _FASTEST_L_MIN * course.step_us / MINUTE_US
+        jumped = fastest > FASTEST_L_MIN * course.step_us / MINUTE_US
         if feigned or jumped or not _lasts(course, first, after + side - 1, litres):
             continue
         yield Fall(
@@ -184,6 +187,26 @@ def _silences(course: Course, least_l: float, sigmas: float) -> Iterator[Fall]:
         litres = float(book[0].mean() - book[1].mean()) / 1000.0 - LOSS_SHARE * sold
         if litres > limit:
             yield Fall(int(at[row]), int(at[row + 1]), int(at[after[-1]]), litres, sd, limit, sold, silent=True)
+
+
+def worked(course: Course, sigmas: float, least_l: float) -> tuple[Fall, ...]:
+    """What a tank lost while signed work was done on it, oldest first: spans that overlap are shared out in turn."""
+    found: list[Fall] = []
+    until = 0
+    for start, end in course.work:
+        begin, until = max(start, until), end
+        fell = -moved_l(course, begin, end)
+        came = math.fsum(rise.litres for rise in course.rises if begin < rise.end_us and rise.start_us < end)
+        first, last = np.searchsorted(course.at_us, [begin, end])
+        if fell + came <= 0.0 or last >= len(course.at_us):
+            continue
+        sold = float(course.sold_ml[last] - course.sold_ml[max(int(first) - 1, 0)]) / 1000.0
+        sd = math.hypot(course.noise_l(begin), _WANDER_L * math.sqrt((end - begin) / HOUR_US))
+        limit = max(sigmas * sd, least_l) + SOLD_UNSURE * abs(sold) + _CAME_UNSURE * came
+        litres = fell + came - LOSS_SHARE * sold
+        if litres > limit:
+            found.append(Fall(begin, end, end + _WORK_LASTS_US, litres, sd, limit, sold))
+    return tuple(found)
 
 
 def moved_l(course: Course, start_us: int, end_us: int) -> float:

@@ -124,9 +124,13 @@ class _Hours:
         self.own, self.other = station.book[own.tanks], station.book[other.tanks]
         self._clocks = station.clocks[own.tanks] + station.clocks[other.tanks]
 
-    def timed(self, start_us: int, end_us: int) -> bool:
-        """Whether no dispenser of the two was told to have a wrong clock in this span: else sales have other hours."""
-        return not any(start_us < at <= end_us for at in self._clocks)
+    def feigned(self, start_us: int, end_us: int) -> float:
+        """Share that wrong clocks of this span may feign at most.
+
+        A clock that is off by a part of an hour puts as large a part of the sales into another hour; half of that goes
+        into the coefficient. Reckoned with double.
+        """
+        return max((clock.off_us / HOUR_US for clock in self._clocks if start_us < clock.at_us <= end_us), default=0.0)
 
     def promising(self, of: Floats, ends_us: Ints, length_us: int, least: float) -> NDArray[np.bool_]:
         """(m,) for which windows that end at these times a plain regression finds anything at all."""
@@ -207,11 +211,10 @@ class _Crossed(Review):
         for week in range(begin, last + 1, _WEEK):
             for day in range(week, min(week + _WEEK, last + 1)):
                 due = day * DAY_US + offset
-                good = worth[day - begin] and hours.timed(due - length, due)
-                share = hours.share(of, besides, due - length, due) if good else None
+                share = hours.share(of, besides, due - length, due) if worth[day - begin] else None
                 plain = (
                     share is not None
-                    and share.value > max(least, self.settings.sigmas * share.sd)
+                    and share.value > max(least + hours.feigned(due - length, due), self.settings.sigmas * share.sd)
                     and min(share.own, share.other) > _EACH_SIDE * share.value
                 )
                 if plain and share is not None:
@@ -270,10 +273,10 @@ class WrongTank(_Crossed):
         threshold="More than 0.75 and 8 standard deviations over the last seven days, each tank showing its "
         "side; judged "
         "every morning once 24 calm hours are known; one finding a week.",
-        power="C10 found on the second morning with base and with poor probes, the share estimated at 98 ± 2 "
-        "% then and "
-        "100 ± 1.4 % after a week.",
-        pitfalls="Joined tanks are one and are not compared. Nozzles always used together cannot be told apart: then "
+        power="C10 at one station, one nozzle, once with a base and once with a poor probe: found on the second "
+        "morning both times, the share estimated at 98 ± 2 % then and 100 ± 1.4 % after a week.",
+        pitfalls="A wrong clock of s seconds in the window raises the threshold by s / 3,600. Joined "
+        "tanks are one and are not compared. Nozzles always used together cannot be told apart: then "
         "the deviation is large and nothing is said.",
         source="Regression of tank falls on the nozzles' sales as in US 6,925,397.",
     )
@@ -308,7 +311,7 @@ class WrongTank(_Crossed):
             subject=subject,
             severity=Severity.MEDIUM,
             departments=(Department.MARKET_REGULATION,),
-            onset=max(from_us(start), past.start),
+            onset=from_us(start),
             detected_at=from_us(due_us),
             explanation=Explanation(
                 title=title(label, f"实际用{there.zh}", f"draws from {there.en.lower()}"),
@@ -348,7 +351,7 @@ class ProductSwap(_Crossed):
     rule: ClassVar[str] = "product_swap"
     explains: ClassVar[frozenset[str]] = frozenset({"offline_sale", "theft", "short_delivery", "leak"})
     about: ClassVar[About] = About(
-        title=Text("串油冒充", "One grade sold as another"),
+        title=Text("串油", "Fuel of another grade"),
         catches=("F23",),
         inputs="Tank readings, fillings.",
         statistic="As ``wrong_tank``, for all sales of a tank against a tank of another grade: the share of what is "
@@ -356,9 +359,10 @@ class ProductSwap(_Crossed):
         threshold="More than 3 % and 8 standard deviations over the last seven days, each tank showing at least "
         "a third "
         "of it; one finding a week.",
-        power="F23 of 20 % found four days after the onset and estimated at 20 ± 1.5 % after a week; 5 % with a poor "
-        "probe is not found.",
-        pitfalls="Fuel that was unloaded into the wrong tank leaves no trace here; density does.",
+        power="F23 at one tank: 20 % found four days after the onset and estimated at 20 ± 1.5 % after a week; 5 % "
+        "with a poor probe not found in three weeks.",
+        pitfalls="A wrong clock of s seconds in the window raises the threshold by s / 3,600. "
+        "Fuel that was unloaded into the wrong tank leaves no trace here; density does.",
         source="The balance of both tanks, read with its sign (Q2 on the scenarios' page).",
     )
 
@@ -388,7 +392,7 @@ class ProductSwap(_Crossed):
             subject=subject,
             severity=Severity.HIGH,
             departments=(Department.MARKET_REGULATION, Department.COMMERCE),
-            onset=max(from_us(start), past.start),
+            onset=from_us(start),
             detected_at=from_us(due_us),
             explanation=Explanation(
                 title=title(here, f"疑混入{other.grade} {value:.0f}%", f"{value:.0f}% from {other.grade}"),

@@ -58,8 +58,8 @@ class Match:
 
 
 def papers_of(past: StationPast, course: Course) -> list[Paper]:
-    """The declared deliveries to a course's tanks, oldest first; each document once."""
-    found: dict[tuple[str, int], Paper] = {}
+    """The declared deliveries to a course's tanks, oldest first; each document once a tank and time."""
+    found: dict[tuple[str, str, int], Paper] = {}
     for delivery in past.deliveries:
         if delivery.tank_id not in course.tanks:
             continue
@@ -68,8 +68,10 @@ def papers_of(past: StationPast, course: Course) -> list[Paper]:
             warm = float(course.warm_c[min(int(course.at_us.searchsorted(at_us)), len(course.at_us) - 1)])
             litres = delivery.declared_l * (1.0 - expansion(course.grade) * (warm - 20.0))
         if litres is not None and math.isfinite(litres) and litres > 0.0:
-            found.setdefault((delivery.document_no or "", at_us), Paper(delivery, at_us, float(litres)))
-    return sorted(found.values(), key=lambda paper: (paper.at_us, paper.name))
+            found.setdefault(
+                (delivery.tank_id, delivery.document_no or "", at_us), Paper(delivery, at_us, float(litres))
+            )
+    return sorted(found.values(), key=lambda paper: (paper.at_us, paper.name, paper.delivery.tank_id))
 
 
 def spread_l(litres: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
 
@@ -14,9 +14,7 @@ from pydantic import Field
 from pumpwatch import (
     About,
     Channel,
-    Department,
     Estimate,
-    Evidence,
     Explanation,
     Finding,
     PluginSettings,
@@ -30,8 +28,28 @@ from pumpwatch import (
     to_us,
 )
 from pumpwatch.wording import litres, local, nozzle_label, station_label, title, yuan
-from pumpwatch_wetstock.balance import DAY_US, HOUR_US, MINUTE_US, Course, courses, wrong_clocks
-from pumpwatch_wetstock.falls import Counted, Fall, Night, counted, falls, moved_l, nights
+from pumpwatch_wetstock.balance import (
+    DAY_US,
+    HOUR_US,
+    MINUTE_US,
+    WORK_MOST_L,
+    Course,
+    courses,
+    misplaced_l,
+    wrong_clocks,
+)
+from pumpwatch_wetstock.claims import (
+    CALM,
+    DEPARTMENTS,
+    EXCUSED,
+    ON_SITE,
+    OTHERWISE,
+    Claim,
+    counted_evidence,
+    fall_evidence,
+    night_evidence,
+)
+from pumpwatch_wetstock.falls import Counted, Fall, Night, counted, falls, moved_l, nights, worked
 from pumpwatch_wetstock.figures import course_label, level_figure, price_cny
 
 _Z95: Final = 1.96
@@ -42,6 +60,9 @@ _QUIET_L: Final = 150.0
 _BY_DAY: Final = 1.6
 """How much larger a fall must be by day, when sales shake the difference."""
 _CLOCK_DAYS: Final = 2
+_WORK_DAYS: Final = 14
+_AGAIN: Final = 2.0
+"""A fall so many times as large as what was told of the week is told again."""
 
 
 class WithdrawalSettings(PluginSettings):
@@ -55,38 +76,6 @@ class WithdrawalSettings(PluginSettings):
     night_least_l: float = Field(60.0, gt=0.0, description="A night that lost less is left alone, litres.")
     judged_h: float = Field(10.0, ge=9.0, le=12.0, description="Local hour at which the night before is judged.")
     utc_offset_h: float = Field(8.0, ge=-12.0, le=14.0, description="Local time of the stations, hours from UTC.")
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What a night (from one judgement to the next) shows of one cause at one subject."""
-
-    cause: str
-    subject: Subject
-    course: Course
-    falls: tuple[Fall, ...]
-    counted: tuple[Counted, ...] = ()
-    night: Night | None = None
-
-    @property
-    def litres(self) -> float:
-        """All together, at 20 °C."""
-        return self.night.litres if self.night is not None else math.fsum(fall.litres for fall in self.falls)
-
-    @property
-    def sd_l(self) -> float:
-        """Of ``litres``."""
-        return self.night.sd_l if self.night is not None else math.hypot(*(fall.sd_l for fall in self.falls))
-
-    @property
-    def start_us(self) -> int:
-        """When the first began."""
-        return self.night.start_us if self.night is not None else min(fall.start_us for fall in self.falls)
-
-    @property
-    def end_us(self) -> int:
-        """When the last was over."""
-        return self.night.end_us if self.night is not None else max(fall.end_us for fall in self.falls)
 
 
 class UnrecordedWithdrawal(Review):
@@ -120,10 +109,12 @@ class UnrecordedWithdrawal(Review):
         "200 L 6 of 6 on the first morning, of 60 L 4 of 6; C01 of 2 h and of half an hour 6 of 6. Over 246 "
         "honest nozzle-years (nuisances 1.5 times the assumed) no fall reached "
         "the thresholds: at most 33 L at night and 64 L by day.",
-        pitfalls="Deliveries and ninety minutes after them (sloshing, warm fuel that shrinks), work on the tank, a new "
-        "probe and test draws are left out. A leak is even: it is in the median. Records with wrong times make falls "
-        "that pass or that a rise of the same size goes with. A fall that missing sequence numbers of a nozzle explain "
-        "is left to the rule that counts them.",
+        pitfalls="Deliveries and ninety minutes after them (sloshing, warm fuel that shrinks) and test draws are left "
+        "out. Work on the tank or its probe counts when the repairer and the station signed: what is lost meanwhile is "
+        "a note, beyond 1,200 L in a fortnight a low alarm. A leak is even: it is in the median. A wrong clock moves "
+        "sales: the threshold is wider by the most sold in so long a while, and what lies between is a note. A fall "
+        "that missing sequence numbers of a nozzle explain is left to the rule that counts them. Told once a week and "
+        "cause, and again when it is more than twice what was told.",
         source="Own derivation from the noise and wander of magnetostrictive probes (D10, D11 on the scenarios' page).",
     )
 
@@ -135,14 +126,21 @@ class UnrecordedWithdrawal(Review):
         claims = self._claims(past, offset)
         for day in range(first, last + 1):
             for claim in claims.get(day, ()):
-                week = day // _WEEK * _WEEK
-                told = any(
-                    (claim.cause, claim.subject.key) == (other.cause, other.subject.key)
-                    for earlier in range(week, day)
-                    for other in claims.get(earlier, ())
-                )
-                if not told:
+                if claim in self._news(claims, day):
                     yield self._finding(past, claim, day * DAY_US + offset)
+
+    @staticmethod
+    def _news(claims: dict[int, list[Claim]], day: int) -> list[Claim]:
+        """A day's claims that the week has not heard of: the first of its kind, or one far larger than those told."""
+        told: dict[tuple[str, str, Severity], float] = {}
+        news: list[Claim] = []
+        for each in range(day // _WEEK * _WEEK, day + 1):
+            for claim in claims.get(each, ()):
+                kind = claim.cause, claim.subject.key, claim.severity
+                if claim.litres > _AGAIN * told.get(kind, 0.0):
+                    told[kind] = claim.litres
+                    news += [claim] * (each == day)
+        return news
 
     def _claims(self, past: StationPast, offset: int) -> dict[int, list[Claim]]:
         """By day of judgement (days since 1970)."""
@@ -158,9 +156,23 @@ class UnrecordedWithdrawal(Review):
                     by_day[day].append(fall)
             for day, found in self._by_night(past, course, by_day, offset).items():
                 claims[day] += found
+            for day, claim in self._worked(course, offset):
+                claims[day].append(claim)
         for day, pairs in silent.items():
             claims[day] += self._while_silent(past, pairs)
         return claims
+
+    def _worked(self, course: Course, offset: int) -> Iterator[tuple[int, Claim]]:
+        """By day of judgement: what a tank lost under signed work, a note until it is more than such work explains."""
+        found = worked(course, self.settings.alone_sigmas, _BY_DAY * self.settings.alone_l)
+        for place, fall in enumerate(found):
+            begin = fall.end_us - _WORK_DAYS * DAY_US
+            lost = math.fsum(other.litres for other in found[: place + 1] if other.end_us > begin)
+            severity = Severity.LOW if lost > WORK_MOST_L else Severity.INFO
+            yield (
+                -((offset - fall.judged_us) // DAY_US),
+                Claim("offline_sale", course.subject, course, (fall,), excuse="work", severity=severity),
+            )
 
     def _by_night(
         self, past: StationPast, course: Course, by_day: dict[int, list[Fall]], offset: int
@@ -171,24 +183,39 @@ class UnrecordedWithdrawal(Review):
         open_falls: dict[int, list[Fall]] = {}
         for day in sorted(by_day):
             due = day * DAY_US + offset
-            if any(due - _CLOCK_DAYS * DAY_US < clock <= due for clock in clocks):
-                continue
+            wrong = [clock for clock in clocks if due - _CLOCK_DAYS * DAY_US < clock.at_us <= due]
             rest: list[Fall] = []
+            doubtful: list[Fall] = []
             mine: dict[str, list[tuple[Fall, Counted]]] = defaultdict(list)
             for fall in by_day[day]:
                 known = [each for each in nozzles if each.end_us <= due]
                 if _moved_elsewhere(past, course, fall) or _missing(known, fall):
                     continue
                 told = [each for each in known if _explains(each, fall, by_day[day])]
-                if told:
+                slack = misplaced_l(past, course, wrong, fall.start_us - HOUR_US, fall.end_us + HOUR_US)
+                sure = fall.litres - slack > fall.limit_l if told else self._strong(fall, slack)
+                if slack and not sure:
+                    doubtful += [fall] * bool(told or self._strong(fall))
+                elif told:
                     mine[told[0].nozzle_id].append((fall, told[0]))
-                elif self._strong(fall):
+                elif sure:
                     rest.append(fall)
             for nozzle, pairs in mine.items():
                 subject = past.subject(nozzle)
                 those = tuple(fall for fall, _ in pairs)
                 seen = tuple(dict.fromkeys(each for _, each in pairs))
                 claims[day].append(Claim("offline_sale", subject, course, those, seen))
+            if doubtful:
+                claims[day].append(
+                    Claim(
+                        "offline_sale",
+                        course.subject,
+                        course,
+                        tuple(doubtful),
+                        excuse="clock",
+                        severity=Severity.INFO,
+                    )
+                )
             if rest:
                 open_falls[day] = rest
         slow, lost = self._slow(past, course, offset)
@@ -254,12 +281,12 @@ class UnrecordedWithdrawal(Review):
                 whole = replace(fall, litres=fall.litres + math.fsum(others))
                 yield Claim("collector_outage", Subject(past.station_id), course, (whole,))
 
-    def _strong(self, fall: Fall) -> bool:
-        """Whether a fall that no counter speaks for stands by itself."""
-        settings = self.settings
+    def _strong(self, fall: Fall, slack_l: float = 0.0) -> bool:
+        """Whether a fall that no counter speaks for stands by itself, even if wrong clocks made so much of it."""
+        settings, litres = self.settings, fall.litres - slack_l
         if self._is_night(fall.start_us) and fall.sold_l < _QUIET_L:
-            return fall.litres > max(settings.alone_sigmas * fall.sd_l, settings.alone_l)
-        return fall.litres > _BY_DAY * max(settings.alone_sigmas * fall.sd_l, settings.alone_l)
+            return litres > max(settings.alone_sigmas * fall.sd_l, settings.alone_l)
+        return litres > _BY_DAY * max(settings.alone_sigmas * fall.sd_l, settings.alone_l)
 
     def _is_night(self, at_us: int) -> bool:
         hour = (at_us / HOUR_US + self.settings.utc_offset_h) % 24.0
@@ -272,12 +299,14 @@ class UnrecordedWithdrawal(Review):
         half = _Z95 * claim.sd_l + 0.005 * claim.litres
         price = price_cny(past, course, claim.end_us)
         return Finding(
-            id=finding_id(self.rule, claim.subject, claim.cause, claim.start_us),
+            id=finding_id(
+                self.rule, claim.subject, claim.cause, claim.start_us, *([claim.excuse] if claim.excuse else [])
+            ),
             rule=self.rule,
             cause=claim.cause,
             subject=claim.subject,
-            severity=Severity.HIGH,
-            departments=_DEPARTMENTS[claim.cause],
+            severity=claim.severity,
+            departments=DEPARTMENTS[claim.cause],
             onset=from_us(claim.start_us),
             detected_at=from_us(due_us),
             explanation=self._explain(past, claim, price),
@@ -285,10 +314,10 @@ class UnrecordedWithdrawal(Review):
                 round(claim.litres, 1), "L", round(claim.litres - half, 1), round(claim.litres + half, 1), 0.95
             ),
             evidence=(
-                *(_fall_evidence(course, fall) for fall in claim.falls[:12]),
-                *(_counted_evidence(each) for each in claim.counted[:6]),
+                *(fall_evidence(course, fall) for fall in claim.falls[:12]),
+                *(counted_evidence(each) for each in claim.counted[:6]),
             )
-            or (_night_evidence(course, claim),),
+            or (night_evidence(course, claim),),
             figures=(
                 level_figure(
                     course,
@@ -330,7 +359,9 @@ class UnrecordedWithdrawal(Review):
                 f"{litres(claim.litres)}{worth_en} in all beyond the {litres(sold)} that records say were sold"
             )
         label, name, name_en = tank, "无记录出油", "unrecorded"
-        if claim.cause == "collector_outage":
+        if claim.excuse is not None:
+            name, name_en = EXCUSED[claim.excuse]
+        elif claim.cause == "collector_outage":
             label = station_label(past.station, past.station_id)
             name, name_en = "断采期间出油", "sold while silent"
         elif claim.counted:
@@ -345,14 +376,13 @@ class UnrecordedWithdrawal(Review):
             title=title(label, f"{name} {claim.litres:,.0f} L", f"{name_en}, {claim.litres:,.0f} L"),
             what=Text(zh=f"{tank.zh}：{seen_zh}。", en=f"{tank.en}: {seen_en}."),
             why=Text(
-                zh=f"诚实时这一差值的标准差约 {claim.sd_l:.1f} L（含液位噪声、漂移和售油时差），界限 {limit:.0f} L；"
-                f"下降前三小时和之后两小时液位稳定，附近没有卸油、检定回罐或油罐作业。",
-                en=f"Honestly this difference has a deviation of about {claim.sd_l:.1f} L (noise, wander and timing of "
-                f"sales), the limit is {limit:.0f} L; the level was steady for three hours before and two after, and "
-                "there was no delivery, verification or work on the tank.",
+                zh=f"无异常时这一差值的标准差约 {claim.sd_l:.1f} L（含液位噪声、漂移和售油时差），界限 {limit:.0f} L；"
+                f"{CALM[claim.excuse].zh}",
+                en=f"With nothing amiss this difference has a deviation of about {claim.sd_l:.1f} L (noise, wander and "
+                f"timing of sales), the limit is {limit:.0f} L; {CALM[claim.excuse].en}",
             ),
-            otherwise=_OTHERWISE[claim.cause],
-            on_site=_ON_SITE[claim.cause],
+            otherwise=OTHERWISE[claim.cause],
+            on_site=ON_SITE[claim.cause],
         )
 
 
@@ -384,86 +414,3 @@ def _moved_elsewhere(past: StationPast, course: Course, fall: Fall) -> bool:
             if moved > 0.5 * fall.litres or (abs(moved) > 0.5 * fall.litres and fall.litres > 500.0):
                 return True
     return False
-
-
-_DEPARTMENTS: Final = {
-    "theft": (Department.POLICE,),
-    "offline_sale": (Department.TAX, Department.COMMERCE, Department.EMERGENCY),
-    "collector_outage": (Department.MARKET_REGULATION, Department.TAX),
-}
-_OTHERWISE: Final = {
-    "theft": Text(
-        zh="维修抽油、清罐或倒罐而没有工单；值班人员加油未经油枪；探棒故障跳变。",
-        en="Fuel pumped out for repair, cleaning or another tank without a work order; staff filling past the nozzles; "
-        "a probe that jumped.",
-    ),
-    "offline_sale": Text(
-        zh="加油机登记在别的油罐；交易记录丢失或迟到；倒罐而没有工单；油罐泄漏。",
-        en="A nozzle registered at another tank; records lost or late; fuel moved to another tank without a work "
-        "order; a leak.",
-    ),
-    "collector_outage": Text(
-        zh="设备停电或检修；断采期间的记录尚未补传。",
-        en="A power cut or maintenance; records of the silence that are still to come.",
-    ),
-}
-_ON_SITE: Final = {
-    "theft": Text(
-        zh="查看该时段卸油口、人孔和出入口监控；检查人孔锁与铅封；人工量油复核；必要时报警。",
-        en="Look at the video of fill point, manhole and gates of that time; check locks and seals of the manhole; dip "
-        "the tank; call the police if needed.",
-    ),
-    "offline_sale": Text(
-        zh="抄录各枪机械泵码并与记录核对；查找未登记的加油机、软管和旁通管线；查看该时段监控；核对当日现金与税控。",
-        en="Write down the mechanical totalizers and compare them with the records; look for unregistered dispensers, "
-        "hoses and by-passes; look at the video of that time; compare cash and tax control.",
-    ),
-    "collector_outage": Text(
-        zh="核对断采前后泵码与液位；查采集器电源、接线和封印；查看该时段监控和收款流水。",
-        en="Compare totalizers and levels before and after; check the collector's power, wiring and seals; look at the "
-        "video and the takings of that time.",
-    ),
-}
-
-
-def _fall_evidence(course: Course, fall: Fall) -> Evidence:
-    return Evidence(
-        "tank_fall",
-        course.tanks[0],
-        {
-            "start": from_us(fall.start_us).isoformat(),
-            "end": from_us(fall.end_us).isoformat(),
-            "fall_20c_l": round(fall.litres, 1),
-            "sd_l": round(fall.sd_l, 2),
-            "limit_l": round(fall.limit_l, 1),
-            "sold_20c_l": round(fall.sold_l, 1),
-            "silent": fall.silent,
-        },
-    )
-
-
-def _counted_evidence(each: Counted) -> Evidence:
-    return Evidence(
-        "totalizer_gap",
-        each.nozzle_id,
-        {
-            "after": from_us(each.start_us).isoformat(),
-            "before": from_us(each.end_us).isoformat(),
-            "moved_l": round(each.litres, 2),
-        },
-    )
-
-
-def _night_evidence(course: Course, claim: Claim) -> Evidence:
-    day = claim.night.day_l_per_h if claim.night is not None else math.nan
-    return Evidence(
-        "night_balance",
-        course.tanks[0],
-        {
-            "start": from_us(claim.start_us).isoformat(),
-            "end": from_us(claim.end_us).isoformat(),
-            "lost_20c_l": round(claim.litres, 1),
-            "sd_l": round(claim.sd_l, 1),
-            "lost_by_day_l_per_h": None if math.isnan(day) else round(day, 2),
-        },
-    )

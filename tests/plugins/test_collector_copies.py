@@ -67,6 +67,20 @@ def test_levels_alone_tell_it():
     assert finding.estimate.unit == "readings"
 
 
+def test_one_reading_without_temperature_does_not_switch_a_tank_off():
+    past, _ = world("C04", days=28)
+    nobody = replace(past, sales=past.sales.take(slice(0, 0)))
+    levels = {}
+    for tank, each in past.levels.items():
+        temperature = each.temperature_c.copy()
+        temperature[100] = np.nan
+        levels[tank] = replace(each, temperature_c=temperature)
+    found = judged(replace(nobody, levels=levels), ReplayedData)
+    assert [f.id for f in found] == [f.id for f in judged(nobody, ReplayedData)] != []
+    bare = {t: replace(each, temperature_c=each.temperature_c * np.nan) for t, each in past.levels.items()}
+    assert judged(replace(nobody, levels=bare), ReplayedData) == []
+
+
 def test_four_sales_of_one_nozzle_are_enough_and_three_are_not():
     past, _ = world("", days=35)
     rows = past.sales.of("S01-N01")

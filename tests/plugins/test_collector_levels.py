@@ -105,11 +105,25 @@ class TestTooClean:
         assert len(found) <= 3
         fine(found[0])
 
-    def test_a_serviced_gauge_is_a_note(self, feed):
+    def test_work_on_the_gauge_explains_it_by_who_signed(self, feed):
         past, (item,) = feed
         at = past.start + timedelta(days=19)
-        order = WorkOrder(past.station_id, item["subject"]["tank_id"], at, "repair")
-        assert judged(replace(past, work_orders=(order,)), TooClean)[0].severity is Severity.INFO
+        half = WorkOrder(past.station_id, item["subject"]["tank_id"], at, "repair", "r", None, "s")
+        for order, severity in (
+            (half, Severity.LOW),
+            (replace(half, signed_by_institute="i"), Severity.INFO),
+            (replace(half, signed_by_repairer=None), Severity.HIGH),
+            (replace(half, device_id=past.station_id), Severity.HIGH),
+            (replace(half, kind="inspection"), Severity.HIGH),
+        ):
+            assert judged(replace(past, work_orders=(order,)), TooClean)[0].severity is severity
+
+    def test_a_sale_without_litres_does_not_switch_it_off(self, feed):
+        past, _ = feed
+        volume = past.sales.volume_l.copy()
+        volume[:: len(volume) // 5] = np.nan
+        poor = replace(past, sales=replace(past.sales, volume_l=volume))
+        assert [f.id for f in judged(poor, TooClean)] == [f.id for f in judged(past, TooClean)]
 
     def test_cuts_do_not_matter(self, feed):
         past, _ = feed

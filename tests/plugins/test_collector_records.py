@@ -103,6 +103,34 @@ class TestClock:
     def test_nonsense_says_nothing(self, kit, told):
         assert kit.judge(ClockFault(ClockSettings()), [clock_event(kit, **told)], kit.county()) == []
 
+    def test_a_drift_is_seen_however_often_it_is_told(self, kit):
+        told = [clock_event(kit, step / 4, ahead_s=5.0 * step / 4) for step in range(2, 40)]
+        found = kit.judge(ClockFault(ClockSettings()), told, kit.county())
+        assert len(found) == len(told) - 2
+        slow = [clock_event(kit, step / 4, ahead_s=1.5 * step / 4) for step in range(6, 80)]
+        assert kit.judge(ClockFault(ClockSettings()), slow, kit.county()) == []
+
+    def test_corrections_that_repeat(self, kit):
+        told = [clock_event(kit, day, step_s=(-1) ** day * 121.0) for day in range(6)]
+        found = kit.judge(ClockFault(ClockSettings()), told, kit.county())
+        assert [(f.severity, f.cause) for f in found] == [(Severity.LOW, "clock_fault")] * 4
+        assert found[0].detected_at == told[2].at
+        assert found[0].onset == told[0].at
+        rare = [clock_event(kit, 4 * day, step_s=121.0) for day in range(6)]
+        small = [clock_event(kit, day, step_s=59.0) for day in range(6)]
+        for quiet in (rare, small):
+            assert kit.judge(ClockFault(ClockSettings()), quiet, kit.county()) == []
+
+    @pytest.mark.parametrize("value", [10**400, float("nan"), float("inf"), -(10**400)])
+    def test_what_no_clock_tells(self, kit, value):
+        told = [clock_event(kit, day, ahead_s=value, step_s=value) for day in range(4)]
+        assert kit.judge(ClockFault(ClockSettings()), told, kit.county()) == []
+        detail = {"code": "resubmitted", "seq": 7, "field": "volume_l", "first": value, "later": 1.0}
+        event = DeviceEvent(kit.NOON, "S01", "S01-N03", EventKind.ALARM, detail)
+        (finding,) = kit.judge(EditedRecord(EditedSettings()), [event], kit.county())
+        assert finding.estimate is None
+        json.dumps(dict(finding.evidence[0].data), allow_nan=False)
+
 
 @pytest.fixture(scope="module")
 def silent():
@@ -136,6 +164,15 @@ class TestBackwards:
         seq[rows.start + 500 : rows.stop] -= 40
         assert (seq[rows.start + 1 : rows.stop] - seq[rows.start : rows.stop - 1] < 0).sum() == 1
         assert judged(replace(past, sales=replace(past.sales, seq=seq)), ClockBackwards) == []
+
+    def test_only_a_comparison_as_large_as_the_overlap_counts(self, silent):
+        past, (item,) = silent
+        (finding,) = judged(past, ClockBackwards)
+        at = past.start + timedelta(days=20, hours=20)
+        name = item["subject"]["dispenser_id"]
+        for ahead_s, found in ((2.1, [finding.id]), (-3_600.0, [])):
+            told = DeviceEvent(at, past.station_id, name, EventKind.CLOCK, {"ahead_s": ahead_s})
+            assert [f.id for f in judged(replace(past, events=(*past.events, told)), ClockBackwards)] == found
 
     def test_patience_is_a_setting(self, silent):
         past, _ = silent

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from worlds import judged, staged, station_past, truth_of, world
 
-from pumpwatch import Channel, EventKind, to_us
+from pumpwatch import Channel, DeviceEvent, EventKind, Severity, to_us
 from pumpwatch.detection.replay import compare_stations
 from pumpwatch.testing.rules import cut_invariant, without
 from pumpwatch_integrity.jamming import Jamming, JammingSettings
@@ -92,6 +92,74 @@ def test_one_dispenser_alone_is_named():
     (finding,) = judged(cut, OutageSales)
     assert finding.subject.key == name
     assert finding.estimate.value == pytest.approx(float(past.sales.volume_l[gone].sum()), rel=0.3)
+
+
+def pulled(past, spans, keep=0):
+    """What is left of a past when nobody heard the sales of these spans, but for the first few; tanks are read on."""
+    link = DeviceEvent(past.start, past.station_id, past.station_id, EventKind.LINK, {})
+    gone, events = np.zeros(len(past.sales), bool), list(past.events)
+    for begin, end in spans:
+        inside = np.flatnonzero((past.sales.end_us >= to_us(begin)) & (past.sales.end_us < to_us(end)))
+        gone[inside[np.argsort(past.sales.end_us[inside])][keep:]] = True
+        events.append(replace(link, at=begin, detail={"up": False, "reason": "timeout"}))
+        events.append(replace(link, at=end, detail={"up": True, "reason": "timeout"}))
+    events.sort(key=lambda event: event.at)
+    lost = float(past.sales.volume_l[gone].sum())
+    return replace(past, sales=past.sales.take(~gone), events=tuple(events)), lost
+
+
+def test_short_ones_that_repeat_are_told_once_a_day():
+    """Forty pulls of four and a half minutes a day, and every tank is read all the time."""
+    past, _ = world("")
+    noon = past.start + timedelta(days=10, hours=8)
+    spans = [
+        (begin, begin + timedelta(minutes=4.5))
+        for day in range(3)
+        for begin in (noon + timedelta(days=day, minutes=15 * number) for number in range(40))
+    ]
+    cut, lost = pulled(past, spans)
+    assert lost > 2_000.0
+    found = judged(cut, OutageSales)
+    assert [f.cause for f in found] == ["collector_outage"] * 3
+    assert all(f.estimate.value > 1.0 for f in found)
+    assert "3 times" in found[0].explanation.what.en
+    cuts = [past.start + timedelta(days=10, hours=hour) for hour in range(8, 60, 5)]
+    assert len(cut_invariant(OutageSales(OutageSettings()), cut, cuts)) == 3
+    two, _ = pulled(past, spans[:2])
+    assert judged(two, OutageSales) == []
+    closed = replace(cut, sales=past.sales)
+    assert judged(closed, OutageSales) == []
+
+
+@pytest.mark.parametrize(("hours", "keep"), [(80, 0), (240, 0), (3, 1), (80, 3)])
+def test_neither_length_nor_a_record_that_was_kept_excuses(hours, keep):
+    past, _ = world("")
+    begin = past.start + timedelta(days=12, hours=17)
+    cut, lost = pulled(past, [(begin, begin + timedelta(hours=hours))], keep)
+    (finding,) = judged(cut, OutageSales)
+    assert finding.onset == begin
+    assert finding.severity is Severity.HIGH
+    assert 0.6 * lost < finding.estimate.value < lost + 100.0
+    cuts = [begin + timedelta(hours=hours + more) for more in (-1, 0.5, 3.9, 4.1, 24.5)]
+    assert len(cut_invariant(OutageSales(OutageSettings()), cut, cuts)) == 1
+
+
+def test_a_link_said_to_be_down_for_weeks_hides_nothing():
+    """Sales and readings of these weeks came, but for those of the silences."""
+    past, _ = world("C01")
+    mute = replace(past, events=tuple(e for e in past.events if e.kind is not EventKind.LINK))
+    usual = judged(mute, OutageSales)
+    said, _ = pulled(mute, [(past.start + timedelta(days=14), past.start + timedelta(days=40))], keep=10**6)
+    assert [f.onset for f in judged(said, OutageSales)] == [f.onset for f in usual] != []
+
+
+def test_a_single_record_left_out_of_those_that_came_later_is_no_silence():
+    past, _ = world("H06")
+    outage = [e.at for e in past.events_of(EventKind.LINK) if e.device_id == past.station_id]
+    inside = np.flatnonzero((past.sales.end_us > to_us(outage[0])) & (past.sales.end_us < to_us(outage[1])))
+    rows = np.ones(len(past.sales), bool)
+    rows[inside[len(inside) // 2]] = False
+    assert judged(replace(past, sales=past.sales.take(rows)), OutageSales) == []
 
 
 def test_without_totalizers_the_numbers_tell():

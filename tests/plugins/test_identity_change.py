@@ -180,6 +180,37 @@ class TestWorkOrder:
             (finding,) = kit.judge(rule(), [changed], history)
             assert finding.severity is severity
 
+    def test_an_order_for_the_whole_station_needs_the_institute(self, kit, honest):
+        whole = order(kit, device_id="S01")
+        for signed, severity in ((whole, Severity.INFO), (replace(whole, signed_by_institute=None), Severity.CRITICAL)):
+            (finding,) = self.judged(kit, honest, signed)
+            assert finding.severity is severity
+
+    def test_a_verification_that_failed_completes_nothing(self, kit, honest):
+        patched = replace(honest, firmware_digest="cd" * 32)
+        repair = order(kit, days=-1.0, signed_by_institute=None)
+        verified = order(kit, days=0.5, kind="verification", signed_by_repairer=None, error_percent=0.1)
+        for error, severity in ((0.1, Severity.INFO), (2.5, Severity.CRITICAL)):
+            history = kit.county()
+            history.orders.extend([repair, replace(verified, error_percent=error)])
+            (finding,) = kit.judge(rule(), [patched], history)
+            assert finding.severity is severity
+
+    def test_another_tax_control_without_the_institute_is_low(self, kit, honest):
+        for institute, severity in ((None, Severity.LOW), ("所", Severity.INFO)):
+            history = kit.county()
+            history.orders.append(order(kit, signed_by_institute=institute))
+            (finding,) = kit.judge(rule(), [replace(honest, tax_serial="TAX-9")], history)
+            assert finding.severity is severity
+
+    @pytest.mark.parametrize("off_s", [10**400, float("nan"), "long"])
+    def test_a_power_cut_of_no_length_is_none(self, kit, honest, off_s):
+        history = kit.county()
+        cut = DeviceEvent(kit.NOON - timedelta(minutes=9), "S01", "S01-D1", EventKind.POWER, {"off_s": off_s})
+        history.take(cut)
+        (finding,) = kit.judge(rule(), [replace(honest, mainboard_serial="MB-9")], history)
+        assert {each.kind for each in finding.evidence} == {"identity"}
+
     @pytest.mark.parametrize(
         ("detail", "days", "severity"),
         [

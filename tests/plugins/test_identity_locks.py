@@ -45,7 +45,18 @@ def test_each_code(kit, code, cause, severity):
 
 @pytest.mark.parametrize(
     ("told", "number"),
-    [("63", 63), ("E63", 63), ("ERR-63", 63), (63.0, 63), (6.3, None), (True, None), ("resubmitted", None)],
+    [
+        ("63", 63),
+        ("E63", 63),
+        ("ERR-63", 63),
+        (63.0, 63),
+        (6.3, None),
+        (True, None),
+        (10**400, None),
+        (float("nan"), None),
+        (float("inf"), None),
+        ("resubmitted", None),
+    ],
 )
 def test_how_codes_are_written(told, number):
     assert code_of(told) == number
@@ -75,16 +86,20 @@ def test_unlocking_is_not_told(kit):
     assert len(judged(kit, lock(kit, code=63, locked=True))) == 1
 
 
-def test_a_signed_repair_makes_it_a_note(kit):
+def test_who_must_have_signed_the_repair_that_explains_it(kit):
     order = WorkOrder("S01", "S01-D1", kit.NOON - timedelta(hours=5), "repair", "r", None, "s")
+    full = replace(order, signed_by_institute="i")
     for signed, severity in (
-        (order, Severity.INFO),
-        (replace(order, device_id="S01-N02", at=kit.NOON + timedelta(hours=20)), Severity.INFO),
+        (order, Severity.LOW),
+        (full, Severity.INFO),
+        (replace(full, device_id="S01"), Severity.INFO),
+        (replace(order, device_id="S01"), Severity.CRITICAL),
+        (replace(full, device_id="S01-N02", at=kit.NOON + timedelta(hours=20)), Severity.INFO),
         (replace(order, at=kit.NOON - timedelta(days=3)), Severity.CRITICAL),
         (replace(order, signed_by_repairer=None), Severity.CRITICAL),
         (replace(order, kind="inspection"), Severity.CRITICAL),
         (replace(order, attributes={"detail": "更换滤芯"}), Severity.CRITICAL),
-        (replace(order, attributes={"detail": "更换编码器"}), Severity.INFO),
+        (replace(order, attributes={"detail": "更换编码器"}), Severity.LOW),
         (replace(order, device_id="S01-D2"), Severity.CRITICAL),
     ):
         (finding,) = judged(kit, lock(kit, code=63, nozzle_id="S01-N02"), orders=[signed])

@@ -68,6 +68,22 @@ def test_much_too_much_needs_no_past(kit):
     assert "¥150.00" in finding.explanation.what.zh
 
 
+def test_those_that_were_too_low_are_told(kit):
+    much = replace(kit.sale(9, 20.0), amount_cny=151.0)
+    none, one, two = (
+        kit.judge(
+            rule(), [*(replace(kit.sale(i), amount_cny=149.97) for i in range(n)), kit.sale(8), much], kit.county()
+        )
+        for n in (0, 1, 2)
+    )
+    assert "none was too low" in none[0].explanation.what.en
+    assert "always up" in none[0].explanation.why.en
+    assert "1 was too low" in one[0].explanation.what.en
+    assert "2 were too low" in two[0].explanation.what.en
+    assert "2 笔偏低" in two[0].explanation.what.zh
+    assert "always up" not in two[0].explanation.why.en
+
+
 def test_a_long_affair_is_told_once_a_local_day(kit):
     up = sales_of(kit, 400, ROUND_CEILING, first=40)
     found = kit.judge(rule(), [*sales_of(kit, 40), *up], kit.county())

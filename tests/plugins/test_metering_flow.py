@@ -43,6 +43,8 @@ class TestTooFast:
         assert one.estimate.value == pytest.approx(240.0)
         assert len(two.evidence) == 2
         assert "1 was another sale" in two.explanation.what.en
+        assert "verify" in two.explanation.why.en
+        assert "honest" not in two.explanation.why.en
 
     def test_far_apart_they_stay_notes(self, kit):
         rest = [kit.sale(i) for i in range(21, 90)]

@@ -56,6 +56,10 @@ class TestTax:
     def test_fewer_litres_told_at_the_right_price_are_others(self, kit):
         assert kit.judge(rule(), [taxed(kit, 1, 75.0, tax_l=10.0)], kit.county()) == []
 
+    @pytest.mark.parametrize("more", [{"tax_l": 0.0}, {"amount_cny": 0.0}, {"unit_price": 0.0}, {"tax_l": -1.0}])
+    def test_nothing_taxed_or_paid_says_nothing(self, kit, more):
+        assert kit.judge(rule(), [taxed(kit, 1, -5.0, **more)], kit.county()) == []
+
     def test_no_litres_say_nothing(self, kit):
         assert kit.judge(rule(), [taxed(kit, 1, 0.0, litres=0.0)], kit.county()) == []
 
@@ -102,11 +106,28 @@ class TestPosted:
         assert kit.judge(rule(), [kit.sale(1)], history) == []
 
     def test_a_clock_that_was_set(self, kit):
-        history = kit.county()
-        posted(kit, history, 7.3, -600)
-        at = kit.NOON - timedelta(hours=20)
-        history.take(DeviceEvent(at, "S01", "S01-D2", EventKind.CLOCK, {"ahead_s": -3600.0}))
-        assert kit.judge(rule(), [kit.sale(1)], history) == []
+        """Behind or ahead by more than the grace, all prices posted in that time are right."""
+        for changed, detail, quiet in (
+            (-300, {"ahead_s": 4 * 3600.0}, True),
+            (-300, {"step_s": -4 * 3600.0}, True),
+            (-300, {"ahead_s": -4 * 3600.0}, False),
+            (-300, {"step_s": 4 * 3600.0}, False),
+            (-300, {"ahead_s": 2 * 3600}, False),
+            (-300, {"ahead_s": 2.1}, False),
+            (-300, {}, False),
+            (-600, {"ahead_s": 4 * 3600.0}, False),
+            (300, {"ahead_s": -5 * 3600.0}, True),
+            (300, {"ahead_s": 5 * 3600.0}, False),
+            (-300, {"ahead_s": 10**400}, False),
+            (-300, {"ahead_s": float("nan"), "step_s": "x"}, False),
+        ):
+            history = kit.county()
+            posted(kit, history, 7.5 if changed < 0 else 7.3, -6_000)
+            posted(kit, history, 7.3 if changed < 0 else 7.5, changed)
+            at = kit.NOON - timedelta(hours=20)
+            history.take(DeviceEvent(at, "S01", "S01-D2", EventKind.CLOCK, detail))
+            history.take(DeviceEvent(at, "S01", "S01-D1", EventKind.CLOCK, {"ahead_s": 30 * 3600.0}))
+            assert (kit.judge(rule(), [kit.sale(1)], history) == []) is quiet, (changed, detail)
 
     @pytest.mark.parametrize("told", [{}, {"grade": "92#"}, {"grade": "92#", "unit_price": "7.3"}, {"unit_price": 7.3}])
     def test_events_that_tell_nothing(self, kit, told):
@@ -138,6 +159,13 @@ class TestWorlds:
         past, _ = world("T10", "S06", days=14, onset="P12D", percent=3.0)
         assert screened(rule(), past)
         assert order_free(rule(), past)
+
+    def test_screen_passes_over_what_says_nothing(self):
+        past, _ = world("T10", "S06", days=14, onset="P12D", percent=3.0)
+        tax_l, tax_cny = past.sales.tax_l.copy(), past.sales.tax_cny.copy()
+        tax_l[::3], tax_cny[::3] = 0.0, -5.0
+        found = screened(rule(), replace(past, sales=replace(past.sales, tax_l=tax_l, tax_cny=tax_cny)))
+        assert {f.cause for f in found} == {"under_declared_sales"}
 
     def test_screen_knows_posted_prices_and_ceilings(self):
         past, _ = world("H07", "S06", days=14, onset="P1D")

@@ -26,6 +26,8 @@ from pumpwatch_sim.dataset.truth import truth_of
 
 DAYS = 20
 STATION = "S20"
+DRAWS = timedelta(hours=4)
+"""So long it is open whether a filling was a draw of a verification."""
 REVIEWS = [CertificateExpired, LicenceExpired, UnverifiedRepair, CovertTests]
 
 
@@ -68,7 +70,7 @@ class TestFoundAtOnce:
         first, *later = alarms(past, *pumpwatch_detectors())
         nozzle = item["subject"]["nozzle_id"]
         assert (first.rule, first.cause, first.subject.nozzle_id) == ("certificate_expired", item["cause"], nozzle)
-        assert first.detected_at == first_sale(past, onset, nozzle)
+        assert first.detected_at == first_sale(past, onset, nozzle) + DRAWS
         assert first.onset >= onset
         assert all(f.subject == first.subject and f.cause == first.cause for f in later)
         told = [f.detected_at for f in (first, *later)]
@@ -103,7 +105,7 @@ class TestFoundAtOnce:
         first, *later = alarms(past, *pumpwatch_detectors())
         nozzle = item["subject"]["nozzle_id"]
         assert (first.cause, first.subject.nozzle_id) == ("unverified_repair", nozzle)
-        assert first.detected_at == first_sale(past, onset, nozzle)
+        assert first.detected_at == first_sale(past, onset, nozzle) + DRAWS
         assert len(later) == 1
 
     def test_h09_is_a_note_and_the_honest_are_quiet(self):
@@ -143,6 +145,25 @@ class TestReviews:
         old = replace(order, at=onset - timedelta(days=182))
         assert len(alarms(replace(past, work_orders=(old,)), CertificateExpired)) > 1
 
+    def test_a_verification_that_failed_certifies_nothing(self):
+        past, item, onset = happened("P01", days=1)
+        nozzle = item["subject"]["nozzle_id"]
+        order = WorkOrder(STATION, nozzle, onset - timedelta(days=100), "verification", None, "i", "s", "NO-1")
+        for error, found in ((0.30, False), (-0.30, False), (None, False), (2.5, True), (-0.31, True)):
+            told = replace(past, work_orders=(replace(order, error_percent=error),))
+            assert bool(alarms(told, CertificateExpired)) is found
+
+    def test_a_sale_is_told_when_it_is_known_to_be_no_draw(self):
+        """Whether the verification comes after the sale is not known at the sale."""
+        past, item, onset = happened("P01", days=1)
+        nozzle = item["subject"]["nozzle_id"]
+        first = first_sale(past, onset, nozzle)
+        order = WorkOrder(STATION, nozzle, first + timedelta(hours=3), "verification", None, "i", "s", "NO-1")
+        for orders in ((), (order,)):
+            rule = CertificateExpired(CertificateExpired.Settings())
+            told = replace(past, work_orders=orders)
+            assert judge_station(told, [rule], past.start, first + timedelta(hours=3))[0] == []
+
     def test_draws_of_a_verification_are_no_sales(self):
         past, item, onset = happened("P01", days=1)
         nozzle = item["subject"]["nozzle_id"]
@@ -155,7 +176,7 @@ class TestReviews:
         past, item, onset = happened("P01", days=1)
         nozzle = item["subject"]["nozzle_id"]
         graced = alarms(past, CertificateExpired, grace_days=2)
-        assert graced[0].detected_at == first_sale(past, onset + timedelta(days=2), nozzle)
+        assert graced[0].detected_at == first_sale(past, onset + timedelta(days=2), nozzle) + DRAWS
         (note,) = [f for f in judged(past, CertificateExpired, soon_days=5) if f.subject.nozzle_id == nozzle][:1]
         assert note.severity is Severity.INFO
         assert note.detected_at == onset - timedelta(days=6)
@@ -226,6 +247,10 @@ class TestRepairs:
             assert first.subject.nozzle_id == "S20-N03"
         identity = DeviceIdentity(STATION, nozzle.dispenser_id, order.at, encoder_serials={"S20-N03": "EN-9"})
         assert alarms(replace(past, work_orders=(silent,), identities=(identity,)), UnverifiedRepair)
+        odd = DeviceEvent(
+            order.at, STATION, "S20-N03", EventKind.SEAL, {"seal": "pulse_l", "number": "9", "state": "intact"}
+        )
+        assert alarms(replace(past, work_orders=(silent,), events=(odd,)), UnverifiedRepair) == []
         same = replace(identity, encoder_serials={"S20-N03": f" {nozzle.encoder_serial} "})
         assert alarms(replace(past, work_orders=(silent,), identities=(same,)), UnverifiedRepair) == []
 
@@ -246,6 +271,8 @@ class TestRepairs:
             orders = (order, replace(verified, at=at))
             assert len(alarms(replace(past, work_orders=orders), UnverifiedRepair)) == found
         assert alarms(replace(past, work_orders=(replace(order, signed_by_institute="i"),)), UnverifiedRepair) == []
+        failed = (order, replace(verified, at=order.at, error_percent=2.5))
+        assert alarms(replace(past, work_orders=failed), UnverifiedRepair)
         before = (order, replace(verified, at=order.at - timedelta(days=2)))
         assert alarms(replace(past, work_orders=before), UnverifiedRepair)
 
@@ -274,6 +301,9 @@ class TestSeals:
         for orders, broken, changed in (
             ([], Severity.CRITICAL, Severity.HIGH),
             ([work], Severity.INFO, Severity.HIGH),
+            ([replace(work, device_id="S01")], Severity.CRITICAL, Severity.HIGH),
+            ([replace(full, device_id="S01")], Severity.INFO, Severity.INFO),
+            ([replace(full, error_percent=2.5)], Severity.INFO, Severity.HIGH),
             ([full], Severity.INFO, Severity.INFO),
             ([work, verified], Severity.INFO, Severity.INFO),
             ([verified], Severity.CRITICAL, Severity.HIGH),

@@ -340,7 +340,11 @@ class TestCertificate:
     def county(self, kit, *, days=0.0, **more):
         history = kit.county()
         at = kit.NOON + timedelta(minutes=95) - timedelta(days=days)
-        keys = {"certificate_no": "DEMO-2026-1", "signed_by_institute": "示例县计量检定所"} | more
+        keys = {
+            "certificate_no": "DEMO-2026-1",
+            "signed_by_institute": "示例县计量检定所",
+            "signed_by_station": "示例",
+        } | more
         history.orders.append(WorkOrder("S01", "S01-N03", at, "calibration", **keys))
         return history
 
@@ -352,7 +356,7 @@ class TestCertificate:
         ]
 
     def test_it_is_one_note_and_no_alarm(self, kit):
-        (note,) = kit.judge(rule(), self.sales(kit), self.county(kit))
+        (note,) = kit.judge(rule(), self.sales(kit, percent=0.28), self.county(kit))
         assert (note.severity, note.cause) == (Severity.INFO, "out_of_tolerance")
         assert "DEMO-2026-1" in note.explanation.why.zh
         assert len(note.explanation.title.en) <= 40
@@ -374,11 +378,91 @@ class TestCertificate:
         assert found
         assert found[0].cause == "short_delivery"
 
+    def test_beyond_the_tolerance_it_stays_a_low_alarm(self, kit):
+        (low,) = kit.judge(rule(), self.sales(kit), self.county(kit))
+        assert (low.severity, low.cause) == (Severity.LOW, "out_of_tolerance")
+        assert "Confirm the certificate" in low.explanation.why.en
+
+    def test_it_is_told_although_the_first_sale_is_too_small_to_show_it(self, kit):
+        sales = [replace(s, volume_l=2.0, encoder_pulses=200) if s.seq == 10 else s for s in self.sales(kit)]
+        (low,) = kit.judge(rule(), sales, self.county(kit))
+        assert low.detected_at == sales[11].end
+
+    @pytest.mark.parametrize("lacking", ["signed_by_institute", "signed_by_station", "certificate_no"])
+    @pytest.mark.parametrize("value", [None, " "])
+    @pytest.mark.parametrize("attributes", [{}, {"pulse_l": "0.01005"}])
+    def test_a_paper_that_not_all_have_signed_explains_nothing(self, kit, lacking, value, attributes):
+        history = self.county(kit, attributes=attributes, **{lacking: value})
+        found = kit.judge(rule(), self.sales(kit), history)
+        assert len(found) == 20
+        assert {f.severity for f in found} == {Severity.HIGH}
+
+    @pytest.mark.parametrize("told", ["0.0103", "0.0101", "nan", "x", "1e400", 10**400, None])
+    def test_a_certificate_far_from_the_register_explains_nothing(self, kit, told):
+        history = self.county(kit, attributes={"pulse_l": told})
+        found = kit.judge(rule(), self.sales(kit, percent=3.0), history)
+        assert len(found) == 20
+        assert {f.severity for f in found} == {Severity.CRITICAL}
+
     def test_the_value_on_the_certificate_counts(self, kit):
-        history = self.county(kit, attributes={"pulse_l": "0.01005"})
-        assert kit.judge(rule(), self.sales(kit), history) == []
+        history = self.county(kit, days=40, attributes={"pulse_l": "0.01005"})
+        (low,) = kit.judge(rule(), self.sales(kit, changed=0), history)
+        assert (low.severity, low.detected_at) == (Severity.LOW, self.sales(kit)[0].end)
         (finding,) = kit.judge(rule(), [kit.sale(40, 20.6, 2000)], history)
         assert finding.estimate.value == pytest.approx((20.6 / 20.1 - 1) * 100, abs=0.001)
+
+
+class TestUncounted:
+    """A nozzle that counts, and some sales that come without."""
+
+    def judged(self, kit, without, n=130, **more):
+        lacking = {"encoder_pulses": None, "encoder_l": None} | more
+        sales = [kit.sale(i, 20.0 + i % 7, encoder_l=20.0 + i % 7) for i in range(n)]
+        sales = [
+            replace(s, **lacking) if s.seq in without else replace(s, encoder_pulses=2000 + i % 7 * 100)
+            for i, s in enumerate(sales)
+        ]
+        return kit.judge(rule(), sales, kit.county())
+
+    def test_a_note_and_an_alarm_from_the_third_on(self, kit):
+        found = self.judged(kit, {70, 80, 90, 100})
+        assert [f.severity for f in found] == [Severity.INFO, Severity.INFO, Severity.LOW, Severity.LOW]
+        assert {(f.cause, f.subject.key) for f in found} == {("collector_outage", "S01-N03")}
+        assert len({f.id for f in found}) == 4
+        assert "as 2 sales of the last 61, 43.00 L in all" in found[1].explanation.what.en
+        assert len(found[2].evidence) == 3
+        assert found[2].onset < found[2].detected_at
+
+    def test_litres_that_may_have_been_reckoned_anew_do_not_stand_in_for_pulses(self, kit):
+        (note,) = self.judged(kit, {70}, volume_l=20.6, encoder_l=20.6)
+        assert note.cause == "collector_outage"
+
+    @pytest.mark.parametrize("without", [{20}, set(range(0, 130, 4)), set(range(130))])
+    def test_a_short_past_and_channels_that_come_and_go_are_quiet(self, kit, without):
+        assert self.judged(kit, without) == []
+
+    def test_litres_that_are_mostly_there_do_not_make_holes_in_the_pulses_rare(self, kit):
+        sales = [
+            kit.sale(i, 20.0, None if i % 4 == 0 else 2000, encoder_l=None if i % 12 == 0 else 20.0) for i in range(240)
+        ]
+        assert kit.judge(rule(), sales, kit.county()) == []
+
+    def test_a_channel_that_dies_is_told_and_then_enough(self, kit):
+        assert len(self.judged(kit, set(range(70, 130)))) == 7
+
+    def test_a_drop_needs_no_count(self, kit):
+        assert self.judged(kit, {70}, volume_l=0.03) == []
+
+    def test_jumps_without_their_counts(self):
+        past, (item, *_) = world("F18", "S15", days=35)
+        sales = past.sales
+        beyond = np.abs(sales.volume_l - sales.encoder_l) > 0.0301
+        gone = np.where(beyond, np.nan, 1.0)
+        holes = replace(sales, encoder_pulses=sales.encoder_pulses * gone, encoder_l=sales.encoder_l * gone)
+        found = screened(rule(), replace(past, sales=holes))
+        assert len(found) == beyond.sum()
+        assert {(f.cause, f.subject.nozzle_id) for f in found} == {("collector_outage", item["subject"]["nozzle_id"])}
+        assert order_free(rule(), replace(past, sales=holes)) == found
 
 
 class TestWorlds:

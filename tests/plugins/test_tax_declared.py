@@ -62,6 +62,48 @@ def test_one_grade_is_enough():
     assert all(litres < 150.0 for litres in missing.values())
 
 
+def without_grade(past, *grades):
+    return replace(past, declarations=tuple(d for d in past.declarations if d.grade not in grades))
+
+
+def test_a_grade_that_is_sold_and_left_out_is_told():
+    past = honest()
+    (finding,) = worlds.judged(without_grade(past, "0#"), DeclaredSales)
+    left_out = next(e for e in finding.evidence if e.reference.endswith("/0#"))
+    assert left_out.data["declared_l"] == 0.0
+    assert left_out.data["not_declared_l"] > 10_000.0
+    assert finding.severity is Severity.HIGH
+    assert finding.estimate.low > 10.0
+    blank = [replace(d, declared_sale_l=None, declared_revenue_cny=None) for d in past.declarations if d.grade == "0#"]
+    empty = replace(past, declarations=(*without_grade(past, "0#").declarations, *blank))
+    assert [f.id for f in worlds.judged(empty, DeclaredSales)] == [finding.id]
+
+
+def test_a_grade_under_another_name_is_declared():
+    past = honest()
+    renamed = tuple(replace(d, grade="柴油") if d.grade == "0#" else d for d in past.declarations)
+    assert worlds.judged(replace(past, declarations=renamed), DeclaredSales) == []
+    little = replace(
+        past, declarations=tuple(replace(d, declared_sale_l=9.0) if d.grade == "柴油" else d for d in renamed)
+    )
+    (finding,) = worlds.judged(little, DeclaredSales)
+    assert finding.estimate.value > 10.0
+
+
+def test_a_month_without_any_declaration_is_told():
+    past, _ = worlds.world(days=92)
+    stopped = replace(past, declarations=tuple(d for d in past.declarations if d.period != "2026-04"))
+    assert worlds.judged(stopped, DeclaredSales) == []  # nothing earlier is declared
+    march = tuple(replace(d, period="2026-03") for d in past.declarations if d.period == "2026-04")
+    stopped = replace(stopped, declarations=(*march, *stopped.declarations))
+    found = [f for f in worlds.judged(stopped, DeclaredSales) if "2026-04" in f.explanation.title.zh]
+    (finding,) = found
+    assert (finding.severity, finding.detected_at) == (Severity.MEDIUM, APRIL_ENDS + timedelta(days=20))
+    assert finding.estimate.value == 100.0
+    assert len(finding.evidence) == 3
+    cut_invariant(DeclaredSales(DeclaredSalesSettings()), stopped, [APRIL_ENDS, APRIL_ENDS + timedelta(days=20)])
+
+
 def test_missing_data_never_alarm():
     past = honest()
     rows = np.random.default_rng(1).random(len(past.sales)) < 0.7

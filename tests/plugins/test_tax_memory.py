@@ -1,4 +1,4 @@
-"""tax_memory: the first sale that tax control lacks is told; own use, power cuts and signed work are not."""
+"""tax_memory, tax_serial: the first sale that tax control lacks is told, and another memory; honest days are not."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import worlds
 
-from pumpwatch import DeviceEvent, DeviceIdentity, EventKind, Severity, WorkOrder, to_us
+from pumpwatch import DeviceEvent, DeviceIdentity, EventKind, Severity, Subject, WorkOrder, to_us
+from pumpwatch.detection import arbitrate
 from pumpwatch.past import Channel
 from pumpwatch.testing.rules import order_free, screened, without
 from pumpwatch_tax.tax_memory import TaxMemory, TaxMemorySettings
+from pumpwatch_tax.tax_serial import TaxSerial, TaxSerialSettings
 
 
 def rule(**keys):
@@ -90,41 +92,83 @@ def replaced(kit, at=None, serial="TAX-NEW", dispenser="S01-D2"):
     return DeviceEvent(at or kit.NOON, "S01", dispenser, EventKind.IDENTITY, {"tax_serial": serial})
 
 
-class TestReplacedMemory:
-    def test_another_serial_is_told_at_its_dispenser(self, kit):
-        (finding,) = kit.judge(rule(), [replaced(kit)], kit.county())
-        assert (finding.cause, finding.severity) == ("tax_memory_gap", Severity.CRITICAL)
-        assert (finding.subject.dispenser_id, finding.subject.nozzle_id) == ("S01-D2", None)
-
-    @pytest.mark.parametrize("serial", ["TAX-2", " tax-2\0"])
-    def test_the_registered_serial_is_quiet(self, kit, serial):
-        assert kit.judge(rule(), [replaced(kit, serial=serial)], kit.county()) == []
-
-    def test_nothing_registered_nothing_said(self, kit):
-        history = kit.county()
-        history.dispensers["S01-D2"] = replace(history.dispensers["S01-D2"], tax_serial=None)
-        assert kit.judge(rule(), [replaced(kit)], history) == []
-
-    def test_said_each_minute_it_is_one_finding(self, kit):
-        history = kit.county()
-        told = [DeviceIdentity("S01", "S01-D2", kit.NOON + timedelta(minutes=m), tax_serial="TAX-NEW") for m in (1, 2)]
-        found = kit.judge(rule(), [replaced(kit), *told], history)
-        assert len({f.id for f in found}) == 1
-        assert {f.onset for f in found} == {kit.NOON}
-
-    def test_its_blank_hours_belong_to_it(self, kit):
+class TestBlankHours:
+    def test_they_belong_to_the_replaced_memory(self, kit):
         history = kit.county()
         history.take(replaced(kit, kit.NOON + timedelta(minutes=55)))
         assert said(kit, a_day(kit, taxed(kit, 6, tax_l=None)), history) == []
         late = taxed(kit, 7, tax_l=None, start=kit.NOON + timedelta(days=9))
         assert len(said(kit, [late], history)) == 1
 
+    def test_the_registered_serial_excuses_nothing(self, kit):
+        history = kit.county()
+        history.take(replaced(kit, serial=" tax-2"))
+        assert len(said(kit, a_day(kit, taxed(kit, 6, tax_l=None)), history)) == 1
+
+    def test_saying_it_again_makes_them_no_longer(self, kit):
+        history = kit.county()
+        for days in (-12, -6, 0):
+            history.take(replaced(kit, kit.NOON + timedelta(days=days)))
+        assert len(said(kit, a_day(kit, taxed(kit, 6, tax_l=None)), history)) == 1
+
+
+class TestPowerCutsWithoutEnd:
+    def test_they_excuse_two_sales_of_a_nozzle_a_day(self, kit):
+        history = kit.county()
+        sales = [*(taxed(kit, seq) for seq in range(1, 6)), *(taxed(kit, seq, tax_l=None) for seq in range(6, 12))]
+        for sale in sales:
+            history.take(DeviceEvent(sale.end, "S01", "S01-D2", EventKind.POWER, {"up": True}))
+        severities = [f.severity for f in said(kit, sales, history)]
+        assert severities == [Severity.INFO, Severity.INFO, Severity.HIGH]
+
+    def test_a_cut_every_few_days_excuses_nothing(self, kit):
+        history = kit.county()
+        sale = taxed(kit, 6, tax_l=None)
+        for days in range(0, 15, 3):
+            history.take(DeviceEvent(sale.end - timedelta(days=days), "S01", "S01", EventKind.POWER, {"up": True}))
+        assert [f.severity for f in said(kit, a_day(kit, sale), history)] == [Severity.HIGH]
+
+
+class TestReplacedMemory:
+    def told(self, kit, *records, history=None):
+        return kit.judge(TaxSerial(TaxSerialSettings()), list(records), history or kit.county())
+
+    def test_another_serial_is_told_at_its_dispenser(self, kit):
+        (finding,) = self.told(kit, replaced(kit))
+        assert (finding.cause, finding.severity) == ("tax_memory_gap", Severity.CRITICAL)
+        assert (finding.subject.dispenser_id, finding.subject.nozzle_id) == ("S01-D2", None)
+
+    @pytest.mark.parametrize("serial", ["TAX-2", " tax-2\0"])
+    def test_the_registered_serial_is_quiet(self, kit, serial):
+        assert self.told(kit, replaced(kit, serial=serial)) == []
+
+    def test_nothing_registered_nothing_said(self, kit):
+        history = kit.county()
+        history.dispensers["S01-D2"] = replace(history.dispensers["S01-D2"], tax_serial=None)
+        assert self.told(kit, replaced(kit), history=history) == []
+
+    def test_said_each_minute_it_is_one_finding(self, kit):
+        told = [DeviceIdentity("S01", "S01-D2", kit.NOON + timedelta(minutes=m), tax_serial="TAX-NEW") for m in (1, 2)]
+        found = self.told(kit, replaced(kit), *told)
+        assert len({f.id for f in found}) == 1
+        assert {f.onset for f in found} == {kit.NOON}
+
     @pytest.mark.parametrize(("institute", "severity"), [("I", Severity.INFO), (None, Severity.CRITICAL)])
     def test_a_repair_signed_by_all_three_makes_it_a_note(self, kit, institute, severity):
         history = kit.county()
         history.orders.append(WorkOrder("S01", "S01-D2", kit.NOON - timedelta(hours=3), "repair", "R", institute, "S"))
-        (finding,) = kit.judge(rule(), [replaced(kit)], history)
+        (finding,) = self.told(kit, replaced(kit), history=history)
         assert finding.severity is severity
+
+
+def test_sales_without_record_swallow_no_changed_identity(kit):
+    """They are the station's, each day anew: what a dispenser says of itself is another affair."""
+    (sale,) = said(kit, a_day(kit, taxed(kit, 6, tax_l=None)))
+    other = replace(sale, id="other", rule="identity_change", cause="identity_change", subject=Subject("S01", "S01-D1"))
+    assert {claim.root.rule for claim in arbitrate([sale, other], [TaxMemory, TaxSerial])} == {
+        "tax_memory",
+        "identity_change",
+    }
 
 
 @pytest.mark.parametrize("percent", [5.0, 98.99])
@@ -141,11 +185,11 @@ def test_t01_is_found_on_the_first_record(percent):
 
 def test_t02_is_one_finding_at_the_dispenser():
     past, (item,) = worlds.world("T02", days=28)
-    (finding,) = worlds.judged(past, TaxMemory)
+    (finding,) = worlds.judged(past, TaxMemory, TaxSerial)
     assert finding.subject.key == item["subject"]["dispenser_id"]
     assert finding.detected_at == datetime.fromisoformat(item["onset"])
     assert np.isnan(past.sales.tax_l).any()
-    assert {"identity_change", "sequence_gap"} <= TaxMemory.explains
+    assert {"identity_change", "sequence_gap"} <= TaxSerial.explains
 
 
 @pytest.mark.parametrize("name", ["H05", "H10", "H11"])
@@ -160,7 +204,9 @@ def test_order_and_screen_do_not_matter():
     assert order_free(TaxMemory(TaxMemorySettings()), cut)
     assert screened(TaxMemory(TaxMemorySettings()), cut)
     other, _ = worlds.world("T02", days=28)
-    assert order_free(TaxMemory(TaxMemorySettings()), other.between(other.start + timedelta(days=19), other.end))
+    days = other.between(other.start + timedelta(days=19), other.end)
+    order_free(TaxMemory(TaxMemorySettings()), days)
+    assert order_free(TaxSerial(TaxSerialSettings()), days)
 
 
 def test_without_the_channel_it_is_off():

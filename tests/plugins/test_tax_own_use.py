@@ -12,6 +12,7 @@ import worlds
 
 from pumpwatch.testing.rules import cut_invariant
 from pumpwatch_tax.own_use import OwnUse, OwnUseSettings, poisson_limit
+from pumpwatch_tax.periods import DAY_US, HOUR_US
 
 
 @pytest.mark.parametrize("percent", [5.0, 10.0, 60.0])
@@ -59,6 +60,30 @@ def test_five_a_day_are_too_many_and_the_limit_is_a_setting():
     assert worlds.judged(past, OwnUse, allowed_per_day=6.0, allowed_in_all_per_day=8.0) == []
 
 
+def daily(past, litres):
+    """A station that books one filling of so many litres, at the same hour of each day, as own use."""
+    day, hour = divmod(past.sales.end_us + 8 * HOUR_US, DAY_US)
+    _, rows = np.unique(np.where(hour >= 10 * HOUR_US, day, -1), return_index=True)
+    rows = rows[1:]
+    volume, payment = past.sales.volume_l.copy(), past.sales.payment.copy()
+    volume[rows], payment[rows] = litres, len(past.sales.payments)
+    sales = replace(past.sales, payment=payment, volume_l=volume, payments=(*past.sales.payments, "own_use"))
+    return replace(past, sales=sales)
+
+
+def test_one_filling_a_day_that_no_van_holds():
+    past = worlds.world(days=42)[0]
+    found = worlds.judged(daily(past, 1_900.0), OwnUse)
+    assert found[0].detected_at < past.start + timedelta(days=3)
+    assert {f.evidence[0].data["counted"] for f in found} == {"litres"}
+    assert all(0.0 <= f.estimate.low < 23.0 < f.estimate.value < f.estimate.high for f in found[1:])
+    assert worlds.judged(daily(past, 225.0), OwnUse) == []
+    assert worlds.judged(daily(past, 1_900.0), OwnUse, allowed_l_per_day=2_000.0) == []
+    dice = Random(5)
+    cuts = [past.start + dice.random() * (past.end - past.start) for _ in range(4)]
+    assert cut_invariant(OwnUse(OwnUseSettings()), daily(past, 300.0), cuts)
+
+
 def test_without_payments_nothing_is_said():
     past, _ = worlds.world("T11", days=42)
     blank = replace(past.sales, payment=np.full(len(past.sales), -1, np.int16), payments=())
@@ -71,6 +96,11 @@ def test_poisson_limit(mean, chance, limit):
     assert poisson_limit(mean, chance) == limit
     assert (dice >= limit).mean() <= 2.0 * chance + 3e-6
     assert (dice >= limit - 3).mean() > chance
+
+
+@pytest.mark.parametrize(("mean", "chance", "low", "high"), [(840.0, 1e-7, 990, 1_005), (1.0, 1e-20, 21, 24)])
+def test_poisson_limit_of_many_and_of_little_chance(mean, chance, low, high):
+    assert low <= poisson_limit(mean, chance) <= high
 
 
 def test_where_it_is_cut_does_not_matter():

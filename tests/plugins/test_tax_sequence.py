@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -152,6 +153,32 @@ class TestHonestReasons:
         assert self.told(kit, *self.down(kit, "timeout", 60, "S01-D1")) == [Severity.HIGH]
         assert self.told(kit, *self.down(kit, "timeout", 60, "D2")) == [Severity.INFO]
 
+    def test_a_silence_that_nothing_else_judges_is_low(self, kit):
+        assert self.told(kit, *self.down(kit, "timeout", 4.5)) == [Severity.LOW]
+        assert self.told(kit, *self.down(kit, "timeout", 60)[:1]) == [Severity.LOW]
+        early = self.down(kit, "timeout", 5 * 24 * 60)
+        moved = [replace(event, at=event.at - timedelta(days=5) + timedelta(hours=1)) for event in early]
+        assert self.told(kit, *moved) == [Severity.LOW]
+
+    def test_so_is_one_in_which_the_dispenser_sold(self, kit):
+        beside = replace(kit.sale(1, 20.0, start=kit.NOON + timedelta(minutes=70)), nozzle_id="S01-N04")
+        assert self.told(kit, beside, *self.down(kit, "timeout", 60)) == [Severity.LOW]
+        away = replace(beside, nozzle_id="S01-N01")
+        assert self.told(kit, away, *self.down(kit, "timeout", 60)) == [Severity.INFO]
+
+    def test_many_short_silences_a_day_are_more_than_low(self, kit):
+        numbers = [1, 2, 3, 4, 5, *range(7, 21, 2)]
+        history = kit.county()
+        records = sales(kit, numbers)
+        for before, sale in pairwise(records[4:]):
+            middle = before.end + (sale.start - before.end) / 2
+            for up, edge in ((False, -2), (True, 2)):
+                detail = {"up": up, "reason": "timeout"}
+                at = middle + timedelta(minutes=edge)
+                history.take(DeviceEvent(at, "S01", "S01-D2", EventKind.LINK, detail))
+        severities = [f.severity for f in said(kit, records, history)]
+        assert severities == [Severity.LOW] * 3 + [Severity.MEDIUM] * 4
+
     def test_a_lost_uplink_is_low_until_the_records_come(self, kit):
         assert self.told(kit, *self.down(kit, "uplink", 60, "S01")) == [Severity.LOW]
 
@@ -168,6 +195,8 @@ class TestHonestReasons:
         back = (501, 502, 503, 504, 505, 305, 306)
         assert self.told(kit, event, numbers=back) == [Severity.INFO]
         assert self.told(kit, event) == [Severity.HIGH]
+        same = replace(event, detail={"tax_serial": "tax-2 "})
+        assert self.told(kit, same, numbers=back) == [Severity.HIGH]
 
 
 @pytest.mark.parametrize("records", [1, 20, 200])

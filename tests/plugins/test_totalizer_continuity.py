@@ -13,6 +13,7 @@ from worlds import judged, world
 
 from pumpwatch import Channel, Department, Severity, WorkOrder, finding_id, to_us
 from pumpwatch.testing import order_free, screened, without
+from pumpwatch.wording import litres
 from pumpwatch_metering.totalizer import TotalizerContinuity, TotalizerSettings, totalizer_gap
 
 
@@ -163,30 +164,114 @@ class TestAcrossAGap:
         assert (finding.cause, finding.estimate.value) == ("offline_sale", pytest.approx(2_500.0))
 
 
+class TestWithoutATotalizer:
+    """Sales that came without one between two that have theirs."""
+
+    def sales(self, kit, gap, between=1, *, lose=0):
+        first, last = kit.sale(1, 10.0, totalizer_l=50_000.0), 2 + between
+        null = [kit.sale(2 + i, 12.5, totalizer_l=None) for i in range(between)]
+        after = round(50_000.0 + 12.5 * between + 20.0 + gap, 2)
+        return [first, *null[lose:], kit.sale(last, 20.0, totalizer_l=after)]
+
+    @pytest.mark.parametrize("between", [1, 5, 19])
+    def test_their_litres_are_added(self, kit, between):
+        assert kit.judge(rule(), self.sales(kit, 0.0, between), kit.county()) == []
+        (finding,) = kit.judge(rule(), self.sales(kit, -5_000.0, between), kit.county())
+        assert (finding.cause, finding.severity) == ("totalizer_rollback", Severity.CRITICAL)
+        assert finding.estimate.value == pytest.approx(-5_000.0)
+        assert finding.evidence[2].data["without_totalizer"] == between
+        assert litres(12.5 * between) in finding.explanation.what.zh
+        assert litres(12.5 * between) in finding.explanation.what.en
+        assert finding.figures[0].curves[0].y[-1] == pytest.approx(-5_000.0)
+
+    def test_litres_without_a_record_are_seen_over_them(self, kit):
+        (finding,) = kit.judge(rule(), self.sales(kit, 120.0, 3), kit.county())
+        assert (finding.cause, finding.estimate.value) == ("offline_sale", pytest.approx(120.0))
+
+    def test_each_may_be_rounded(self, kit):
+        assert kit.judge(rule(), self.sales(kit, 0.05, 3), kit.county()) == []
+        assert len(kit.judge(rule(), self.sales(kit, 0.06, 3), kit.county())) == 1
+
+    def test_one_more_that_is_missing_can_only_have_moved_it_on(self, kit):
+        assert kit.judge(rule(), self.sales(kit, 12.5, 2, lose=1), kit.county()) == []
+        assert len(kit.judge(rule(), self.sales(kit, -50.0, 2, lose=1), kit.county())) == 1
+
+    def test_numbers_that_do_not_rise(self, kit):
+        first, between, last = self.sales(kit, -5_000.0)
+        assert kit.judge(rule(), [first, replace(between, seq=9), last], kit.county()) == []
+
+    def test_holes_in_a_world(self):
+        past, (item,) = world("T03", "S06", days=28, litres=5_000.0)
+        chance, sales = np.random.default_rng(4), past.sales
+        lost = chance.random(len(sales)) < 0.3
+        mine = sales.take(sales.of(item["subject"]["nozzle_id"]))
+        first = np.flatnonzero(mine.start_us >= to_us(datetime.fromisoformat(item["onset"])))[0]
+        lost[np.flatnonzero(sales.nozzle == sales.nozzle_ids.index(item["subject"]["nozzle_id"]))[first]] = True
+        holes = replace(sales, totalizer_l=np.where(lost, np.nan, sales.totalizer_l))
+        (finding,) = screened(rule(), replace(past, sales=holes))
+        assert finding.estimate.value == pytest.approx(-5_000.0)
+        assert order_free(rule(), replace(past, sales=holes)) == [finding]
+
+
+ALL = {"signed_by_repairer": "示例维修一部", "signed_by_institute": "示例县计量检定所", "signed_by_station": "示例"}
+
+
 class TestWorkOrder:
-    def judged(self, kit, **keys):
+    def judged(self, kit, gap=-40_000.0, **keys):
         history = kit.county()
-        first, second = pair(kit, -40_000.0)
-        order = {"at": first.end, "kind": "repair", "signed_by_repairer": "示例维修一部", "device_id": "S01-D2"} | keys
+        first, second = pair(kit, gap)
+        order = {"at": first.end, "kind": "repair", "device_id": "S01-D2", **ALL} | keys
         history.orders.append(WorkOrder("S01", **order))
         (finding,) = kit.judge(rule(), [first, second], history)
         return finding
 
-    def test_a_new_mainboard_is_a_note(self, kit):
+    def test_a_new_mainboard_is_a_low_alarm(self, kit):
         finding = self.judged(kit)
-        assert finding.severity is Severity.INFO
+        assert finding.severity is Severity.LOW
         assert finding.evidence[-1].kind == "work_order"
-        assert "Work order of" in finding.explanation.why.en
+        assert finding.evidence[-1].data["explains"] is True
+        assert "may be the reason" in finding.explanation.why.en
 
     def test_what_explains_nothing(self, kit):
         for keys in (
             {"kind": "inspection"},
             {"signed_by_repairer": None},
+            {"signed_by_institute": None},
+            {"signed_by_station": " "},
             {"device_id": "S01-D1"},
             {"at": kit.NOON - timedelta(hours=13)},
             {"at": kit.NOON + timedelta(days=1)},
         ):
             assert self.judged(kit, **keys).severity is Severity.CRITICAL
+
+    def test_a_paper_that_is_not_enough_is_told(self, kit):
+        finding = self.judged(kit, signed_by_institute=None)
+        assert finding.evidence[-1].data["explains"] is False
+        assert "not enough to explain it" in finding.explanation.why.en
+
+    @pytest.mark.parametrize(
+        ("gap", "lacking", "severity"),
+        [
+            (0.5, (), Severity.INFO),
+            (0.5, ("signed_by_institute", "signed_by_station"), Severity.MEDIUM),
+            (200.0, (), Severity.LOW),
+            (200.0, ("signed_by_institute",), Severity.LOW),
+            (200.0, ("signed_by_station",), Severity.LOW),
+            (200.0, ("signed_by_repairer",), Severity.CRITICAL),
+            (200.0, ("signed_by_institute", "signed_by_station"), Severity.CRITICAL),
+            (200.5, (), Severity.CRITICAL),
+        ],
+    )
+    def test_draws_of_a_repair_have_a_bound(self, kit, gap, lacking, severity):
+        assert self.judged(kit, gap, **dict.fromkeys(lacking)).severity is severity
+
+    def test_one_that_explains_comes_before_a_later_one(self, kit):
+        history = kit.county()
+        first, second = pair(kit, -40_000.0)
+        history.orders.append(WorkOrder("S01", "S01-D2", first.end, "repair", **ALL))
+        history.orders.append(WorkOrder("S01", "S01-N03", second.start, "repair", signed_by_repairer="示例维修一部"))
+        (finding,) = kit.judge(rule(), [first, second], history)
+        assert finding.severity is Severity.LOW
 
 
 class TestWorlds:
@@ -230,7 +315,7 @@ class TestWords:
         assert "50,065.20 L" in said.what.zh
         assert "¥339.00" in said.why.zh
         assert "fits the price" in said.why.en
-        assert finding.evidence[-1].data == {"gap_l": 45.2, "gap_cny": 339.0, "gap_price": 7.5}
+        assert finding.evidence[-1].data == {"gap_l": 45.2, "gap_cny": 339.0, "gap_price": 7.5, "without_totalizer": 0}
 
     def test_set_back(self, kit):
         (finding,) = kit.judge(rule(), pair(kit, -500.0), kit.county())
