@@ -27,6 +27,14 @@ from pumpwatch_dashboards.trend import (
 )
 
 hv.extension("bokeh", logo=False)
+
+
+@pytest.fixture(autouse=True)
+def _in_the_browsers_style() -> None:
+    """As in the dashboards' own process, where nothing else is ever loaded."""
+    hv.Store.set_current_backend("bokeh")
+
+
 BORN = datetime(2026, 11, 22, 6, 0, tzinfo=UTC)
 
 

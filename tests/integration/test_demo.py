@@ -24,7 +24,7 @@ def test_every_device_is_connected_and_nozzles_change(demo, wait_for) -> None:
         "connection", lambda: (s := demo.get("/status"))["devices"]["connected"] == s["devices"]["total"] and s, 90
     )
     assert status["stations"] == {"total": 5, "connected": 5}
-    assert status["rules"]["on"] == ["identity_change", "link_lost", "pulse_ratio", "totalizer_continuity"]
+    assert {"identity_change", "link_lost", "pulse_ratio", "totalizer_continuity"} <= set(status["rules"]["on"])
     assert status["rules"]["failing"] == {}
     wait_for("samples", lambda: demo.get("/status")["samples_per_s"] > 0, 60)
     before = {t["path"]: t["value"] for t in demo.get("/latest") if t["path"].endswith(".volume")}

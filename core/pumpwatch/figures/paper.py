@@ -79,16 +79,21 @@ def to_png(figure: Figure, language: Language, look: Look = _PAPER) -> bytes:
 
 def _written(figure: Figure, language: Language, look: Look, how: dict[str, Any]) -> bytes:
     import matplotlib as mpl  # noqa: PLC0415
+    from holoviews import Store  # noqa: PLC0415
 
     with _drawing:
-        before = mpl.rcParams.copy()
+        before, backend = mpl.rcParams.copy(), Store.current_backend
         try:
+            from pumpwatch.figures import elements  # noqa: F401, PLC0415 - loads the backend
+
+            Store.set_current_backend("matplotlib")
             mpl.rcParams.update({"svg.hashsalt": "pumpwatch", "svg.fonttype": "path", "font.family": ["sans-serif"]})
             page = _page(figure, language, look)
             into = io.BytesIO()
             page.canvas.print_figure(into, facecolor=page.get_facecolor(), **how)
         finally:
             mpl.rcParams.update(before)
+            Store.set_current_backend(backend)
     return into.getvalue()
 
 
