@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from pumpwatch.plugins import Plugins
 WATCH_S: Final = 0.05
 """How often the memory of the judging processes is looked at."""
 ROUNDS: Final = 3
+START: Final = datetime(2026, 3, 1, 16, tzinfo=UTC)
 
 
 def measure() -> tuple[dict[str, float], dict[str, float]]:
@@ -49,8 +51,8 @@ def _honest_station() -> StationPast:
     from pumpwatch_sim.fleet import Fleet  # noqa: PLC0415
     from pumpwatch_sim.staging import stage  # noqa: PLC0415
 
-    fleet = Fleet.model_validate({"name": "bench", "start": "2026-03-02T00:00:00+08:00", "days": 30})
-    staging = stage(fleet, fleet.start)  # type: ignore[arg-type]
+    fleet = Fleet.model_validate({"name": "bench", "start": START.isoformat(), "days": 30})
+    staging = stage(fleet, START)
     return station_past(staging, staging.county.stations[0].station_id)
 
 
