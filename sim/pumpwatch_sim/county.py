@@ -18,8 +18,11 @@ from pumpwatch_sim.chance import generator, stream
 from pumpwatch_sim.world.fluids import PRODUCTS, at_20c, from_20c, ground_c
 from pumpwatch_sim.world.geometry import Chart, strapped
 from pumpwatch_sim.world.plans import (
+    COMMON_LOSS_SD,
+    METER_DRIFT_SD,
     County,
     DispenserPlan,
+    Layout,
     Meter,
     NozzlePlan,
     Probe,
@@ -93,6 +96,10 @@ _BUSY = {StationKind.TOWN: 52.0, StationKind.HIGHWAY: 58.0, StationKind.PORT: 46
 _GRADE_BUSY = {"92#": 1.15, "95#": 0.95, "98#": 0.50, "0#": 0.80}
 _DIESEL_BUSY = {StationKind.HIGHWAY: 1.15, StationKind.PORT: 1.30}
 _SALES_A_DAY = (20.0, 90.0)
+_LAID_GRADES = ("92#", "95#", "0#") * 2
+"""Of the tanks that a layout asks for; of half as many pairs when they are joined."""
+_MOST_NOZZLES = 4
+"""On one dispenser."""
 
 
 def build_county(
@@ -102,25 +109,29 @@ def build_county(
     probe: str = "mixed",
     origin: date | None = None,
     nuisance: float = 1.0,
+    layout: Layout | None = None,
 ) -> County:
     """Invent the county of this seed; fewer ``stations`` are a subset of it, spread over the towns, under the same ids.
 
     More than 46 repeat the towns; all stand in the order of their ids as strings. ``today`` moves the dates on licences
     and certificates, which are all valid then; ``origin`` (``today`` unless given) is the day on which the tanks hold
     what the plans say. ``probe`` is ``good``, ``base``, ``poor`` or ``mixed``. ``nuisance`` is a factor on the spread
-    of what is honestly wrong: wander of meters, gauges and losses, charts, deliveries. Raises ``BadConfig``.
+    of what is honestly wrong: wander of meters, gauges and losses, charts, deliveries. What ``layout`` lays down is the
+    same at all stations. Raises ``BadConfig``.
     """
     if not 1 <= stations <= MOST_STATIONS:
         raise BadConfig(f"stations {stations}: the county has 1 to {MOST_STATIONS} stations; ask for as many")
     if probe not in {*_PROBES, "mixed"}:
         raise BadConfig(f"probe {probe!r}: there are {', '.join(_PROBES)} and mixed")
+    laid = layout or Layout()
     plans = []
     for round_ in range(-(-stations // STATION_COUNT)):
         wanted = set(_subset(stations)) if stations < STATION_COUNT else range(STATION_COUNT)
         for index, station in enumerate(_deal(seed, round_)):
             number = round_ * STATION_COUNT + index
             if index in wanted and number < max(stations, STATION_COUNT):
-                plans.append(_Builder(seed, number, *station, today, origin or today, probe, nuisance).station())
+                builder = _Builder(seed, number, *station, today, origin or today, probe, nuisance, laid)
+                plans.append(builder.station())
     return County(seed, tuple(sorted(plans, key=lambda plan: plan.station_id)))
 
 
@@ -160,11 +171,14 @@ class _Builder:
         origin: date,
         probe: str,
         nuisance: float,
+        layout: Layout,
     ) -> None:
         self._round, index = divmod(number, STATION_COUNT)
         self._number = number
         self._town, self._place = _places()[index]
-        self._ownership, self._counts, self._today, self._origin = ownership, counts, today, origin
+        self._ownership, self._today, self._origin = ownership, today, origin
+        self._layout = layout
+        self._counts = counts if layout.tanks is None else _dealt(layout.tanks * (layout.nozzles_per_tank or 1))
         self._id = f"S{number + 1:02d}" if number < STATION_COUNT else f"S{number + 1:03d}"
         self._papers = stream(seed, "station", number)
         self._facts = generator(seed, "facts", number)
@@ -232,7 +246,9 @@ class _Builder:
     # ------------------------------------------------------------ tanks
 
     def _tanks(self, nozzles: int) -> tuple[TankPlan, ...]:
-        """3 to 6 tanks, never more than nozzles; every station has 92#, 95# and 0#."""
+        """3 to 6 tanks, never more than nozzles; every station has 92#, 95# and 0#. Or those laid down."""
+        if self._layout.tanks is not None:
+            return self._laid_tanks(self._layout.tanks)
         papers = self._papers
         grades = ["92#", "95#", "0#"]
         if nozzles >= 8 and papers.random() < 0.4:
@@ -250,6 +266,17 @@ class _Builder:
             plans.append(self._tank(number, grade, plans[-1] if joined else None))
         return tuple(plans)
 
+    def _laid_tanks(self, count: int) -> tuple[TankPlan, ...]:
+        size = 2 if self._layout.manifolded else 1
+        plans: list[TankPlan] = []
+        for number in range(1, count + 1):
+            twin = plans[-1] if size == 2 and number % 2 == 0 else None
+            if twin is not None:
+                twin = replace(twin, registered=replace(twin.registered, manifold=f"{self._id}-M{number - 1}"))
+                plans[-1] = twin
+            plans.append(self._tank(number, _LAID_GRADES[(number - 1) // size], twin))
+        return tuple(plans)
+
     def _tank(self, number: int, grade: str, twin: TankPlan | None) -> TankPlan:
         """A tank; with a siphon to its ``twin`` it is of the same size, and filled as high."""
         papers, facts = self._papers, self._facts
@@ -259,6 +286,7 @@ class _Builder:
         temperature_c = _ground_on(self._origin) + papers.uniform(-2.5, 2.5)
         if grade == "98#":
             nominal_l = 10_000  # little of it is sold
+        nominal_l = self._layout.tank_l or nominal_l
         if twin is not None:
             nominal_l = round(twin.registered.capacity_l / 10_000.0) * 10_000
         diameter_mm = _DIAMETERS_MM[nominal_l]
@@ -289,6 +317,7 @@ class _Builder:
             temperature_c=temperature_c,
             delivery_bias=self._nuisance * float(bias),
             nuisance=self._nuisance,
+            common_loss_sd=COMMON_LOSS_SD if self._layout.common_loss_sd is None else self._layout.common_loss_sd,
         )
 
     # ------------------------------------------------------------ dispensers
@@ -339,20 +368,21 @@ class _Builder:
         busy = self._busy * _GRADE_BUSY[grade] * float(np.exp(facts.normal(0.0, 0.15)))
         if grade == "0#":
             busy *= _DIESEL_BUSY.get(self._kind, 1.0)
+        drift_sd = METER_DRIFT_SD if self._layout.meter_drift_sd is None else self._layout.meter_drift_sd
         return NozzlePlan(
             registered=registered,
             tank=tank,
             price=price,
             meter=Meter(
                 error=self._papers.uniform(-0.0025, 0.0025),
-                drift_sd=self._nuisance * 0.0005,
+                drift_sd=self._nuisance * drift_sd,
                 drift_tau_days=60.0,
                 repeatability=0.0005,
                 offset_l=0.0,
                 offset_sd_l=0.02,
             ),
             flow_l_min=round(float(facts.uniform(30.0, 42.0)), 2),
-            sales_per_day=min(max(busy, _SALES_A_DAY[0]), _SALES_A_DAY[1]),
+            sales_per_day=self._layout.sales_per_nozzle_day or min(max(busy, _SALES_A_DAY[0]), _SALES_A_DAY[1]),
         )
 
     def _serial(self, prefix: str) -> str:
@@ -361,6 +391,12 @@ class _Builder:
             return serial_number(self._papers, prefix)
         self._serials += 1
         return f"{prefix}-{self._number << 8 | self._serials:09X}"
+
+
+def _dealt(nozzles: int) -> list[int]:
+    """Nozzles of each dispenser: as few dispensers as can be, evenly."""
+    dispensers = -(-nozzles // _MOST_NOZZLES)
+    return [nozzles // dispensers + (place < nozzles % dispensers) for place in range(dispensers)]
 
 
 def _litres(chart: Chart, height_mm: float) -> float:

@@ -10,11 +10,22 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from pumpwatch.errors import BadConfig
 from pumpwatch.model import to_us
 from pumpwatch_sim.toml_lines import Lines, Place
+from pumpwatch_sim.world.plans import Layout
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -117,8 +128,8 @@ class Stations(_Part):
     """46 are the county of the demo; fewer are a subset of it under the same ids; more repeat its towns."""
     probe: Literal["good", "base", "poor", "mixed"] = "mixed"
     """Tank gauges: 1.5 L, 3 L or 8 L of noise in a 30 m³ tank, or all three kinds."""
-    tank_reading_minutes: Annotated[int, Field(ge=1, le=60)] = 5
-    """How often the files have a reading of each tank."""
+    tank_reading_minutes: Annotated[int, Field(ge=1, le=1_440)] = 5
+    """How often the files have a reading of each tank; 1440: once a day, at midnight UTC."""
     demand: Annotated[float, Field(gt=0, le=20)] = 1.0
     """Factor on the customers."""
     outages: bool = True
@@ -127,6 +138,49 @@ class Stations(_Part):
     """``flat``: nearly as many customers at night as by day, for demonstrations."""
     nuisance: Annotated[float, Field(ge=0, le=5)] = 1.0
     """Factor on honest losses, drifts and errors: common loss, meter drift, deliveries, wander of gauges, charts."""
+    tanks: Annotated[int, Field(ge=1, le=6)] | None = None
+    """Of every station, in the grades 92#, 95#, 0# and again; None: 3 to 6 as it comes."""
+    nozzles_per_tank: Annotated[int, Field(ge=1, le=8)] | None = Field(None, validate_default=True)
+    """Needed with ``tanks``, and only then."""
+    manifolded: Annotated[bool, Field(validate_default=True)] = False
+    """Each two of the ``tanks`` are of one grade and joined by a siphon."""
+    tank_litres: Literal[10_000, 20_000, 30_000, 50_000] | None = None
+    """What every tank holds, nominally; None: as it comes."""
+    sales_per_nozzle_day: Annotated[float, Field(ge=1, le=200)] | None = None
+    """Of every nozzle on an average day at demand 1; None: 20 to 90 as it comes."""
+    common_loss_percent: Annotated[float, Field(ge=0, le=2)] | None = None
+    """Standard deviation of the common loss's wander at nuisance 1; None: 0.1."""
+    meter_drift_percent: Annotated[float, Field(ge=0, le=2)] | None = None
+    """Standard deviation of the meters' drift at nuisance 1; None: 0.05."""
+
+    @field_validator("nozzles_per_tank")
+    @classmethod
+    def _with_tanks(cls, value: int | None, info: ValidationInfo) -> int | None:
+        tanks = info.data.get("tanks")
+        if (value is None) != (tanks is None):
+            raise ValueError(f"goes with tanks{_REMEDY}give both or neither")
+        return value
+
+    @field_validator("manifolded")
+    @classmethod
+    def _in_pairs(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and (info.data.get("tanks") or 1) % 2:
+            raise ValueError(f"joins tanks two by two{_REMEDY}give an even number of tanks")
+        return value
+
+    @property
+    def layout(self) -> Layout:
+        """What every station is like."""
+        loss, drift = self.common_loss_percent, self.meter_drift_percent
+        return Layout(
+            tanks=self.tanks,
+            nozzles_per_tank=self.nozzles_per_tank,
+            manifolded=self.manifolded,
+            tank_l=self.tank_litres,
+            sales_per_nozzle_day=self.sales_per_nozzle_day,
+            common_loss_sd=None if loss is None else loss / 100.0,
+            meter_drift_sd=None if drift is None else drift / 100.0,
+        )
 
 
 class ScenarioEntry(_Part):

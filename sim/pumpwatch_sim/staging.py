@@ -74,7 +74,7 @@ def stage(fleet: Fleet, now: datetime) -> Staging:
     today = start.astimezone(LOCAL).date()
     origin = today - timedelta(days=LEAD_IN_DAYS)
     wanted = fleet.stations
-    county = build_county(fleet.seed, today, wanted.count, wanted.probe, origin, wanted.nuisance)
+    county = build_county(fleet.seed, today, wanted.count, wanted.probe, origin, wanted.nuisance, wanted.layout)
     casting = _Casting(fleet, county.stations, origin_us, start_us, end_us)
     scenarios = casting.all()
     stations = county.stations

@@ -7,7 +7,8 @@ from importlib.resources import files
 from typing import Any, Final
 
 from pumpwatch.evaluation.scoring import NONE
-from pumpwatch.evaluation.words import amount, rate_words, size_words, spread_words
+from pumpwatch.evaluation.summaries import Summary, summaries
+from pumpwatch.evaluation.words import amount, rate_words, share_words, size_words, spread_words
 
 _HEAD: Final = """\
 # Performance
@@ -28,6 +29,8 @@ def performance_page(scores: Mapping[str, Any]) -> str:
     parts = [_HEAD, *_judged(scores["fleets"]), *_false_alarms(scores["false_alarms"])]
     if scores["scenarios"]:
         parts += [*_scenarios(scores["scenarios"]), *_causes(scores["causes"])]
+    for each in summaries(scores):
+        parts += _summary(each)
     return "\n".join([*parts, _MEANINGS.strip("\n"), ""])
 
 
@@ -37,6 +40,15 @@ def _table(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> Iterator[str]
     for row in rows:
         yield f"| {' | '.join(row)} |"
     yield ""
+
+
+def _summary(each: Summary) -> Iterator[str]:
+    yield f"## {each.title[1]}\n"
+    yield f"{each.words[1]}\n"
+    yield from _table(
+        [en for _, en in each.heads],
+        ([f"`{cell}`" if cell and place < each.names else cell for place, cell in enumerate(row)] for row in each.rows),
+    )
 
 
 def _judged(fleets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
@@ -81,13 +93,13 @@ def _scenarios(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def _scenario(row: Mapping[str, Any]) -> Sequence[str]:
     first, estimate, delay = row["first_record"], row["estimate"], row["delay"]
-    nozzle = row["attribution"]["nozzle"]
+    nozzle = row["attribution_next_day"]["nozzle"]
     return (
         f"`{row['scenario']}`",
         f"`{row['cause']}`",
         size_words(row),
         str(row["n"]),
-        f"{row['recall']:.0%} ({row['recall_low']:.0%}–{row['recall_high']:.0%})",
+        share_words(row["recall"], row["recall_low"], row["recall_high"]),
         spread_words(delay["days"]),
         spread_words(delay["sales"]),
         spread_words(delay["litres"]),

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pumpwatch.evaluation import pictures
 from pumpwatch.evaluation.scoring import NONE
+from pumpwatch.evaluation.summaries import Summary, summaries
 from pumpwatch.evaluation.words import amount, rate_words, size_words, spread_words
 
 _LISTED: Final = 200
@@ -35,6 +36,7 @@ def report_page(scores: Mapping[str, Any]) -> str:
     ]
     if scores["items"]:
         parts += [_found(scores), _scenarios(scores["scenarios"]), _matrix(scores["causes"])]
+    parts += [_summary(each) for each in summaries(scores)]
     parts += [_false_alarms(scores), _fleets(scores["fleets"]), _rules(scores["rules"]), _meanings()]
     return (
         '<!doctype html>\n<html><head><meta charset="utf-8">'
@@ -135,7 +137,7 @@ def _scenarios(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _scenario(row: Mapping[str, Any]) -> str:
     first, estimate, delay = row["first_record"], row["estimate"], row["delay"]
-    nozzle = row["attribution"]["nozzle"]
+    nozzle = row["attribution_next_day"]["nozzle"]
     bar = pictures.share_bar(row["recall"], row["recall_low"], row["recall_high"])
     cells = [
         ("", f"{escape(row['scenario'])}<small>{escape(row['cause'])}</small>"),
@@ -177,6 +179,25 @@ def _matrix(causes: Mapping[str, Mapping[str, int]]) -> str:
         )
         + f'</p><div class="scroll"><table class="matrix"><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _summary(each: Summary) -> str:
+    head = "".join(
+        f'<th class="{"left" if place < each.names else ""}">{_both(*words)}</th>'
+        for place, words in enumerate(each.heads)
+    )
+    rows = "".join(
+        "<tr>"
+        + "".join(
+            f'<td class="{"left" if place < each.names else ""}">{escape(cell)}</td>' for place, cell in enumerate(row)
+        )
+        + "</tr>"
+        for row in each.rows
+    )
+    return (
+        f"<h2>{_both(*each.title)}</h2><p>{_both(*each.words)}</p>"
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
     )
 
 
@@ -259,8 +280,9 @@ MEANINGS: Final = (
     ("及时", "in time", "首条可见记录或其后一条即报警；首条记录由有无该场景的两份数据对比得出。",
      "Alarmed at the first record that shows it or the next. Which record that is, is known by making the same world "
      "without the scenario."),
-    ("/ 下限", "÷ bound", "平均时间与理论最短时间（四枪一罐、已知干扰）之比。",
-     "Mean delay over the least possible one (four nozzles on a tank, nuisances of known statistics)."),
+    ("/ 下限", "÷ bound", "平均时间与理论最短平均时间之比；下限按该站自身的读数、销量与已知干扰计算。",
+     "Mean delay over the least possible one, from the station's own readings and fillings and nuisances of known "
+     "statistics."),
     ("误报", "false alarm", "一因一警、七日内合并后，未触及任何真实问题（或其结束后期限内）的报警；提示级不计。",
      "An alarm, one for each cause and seven days, about something that nothing true touches then, or has touched "
      "within its horizon; information does not count."),

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 import numpy as np
 
 from pumpwatch.errors import PumpwatchError
-from pumpwatch.evaluation.truth import Layout, Truth, TruthItem, honest_nozzle_years
-from pumpwatch.model import Explanation, Text, to_us
+from pumpwatch.evaluation.bounds import UNLOADING_US, Nuisances, bound_days, formula_days
+from pumpwatch.evaluation.truth import Happening, Layout, Truth, TruthItem, honest_nozzle_years
+from pumpwatch.model import Explanation, Text, from_us, to_us
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,8 +60,24 @@ class Source(Protocol):
     def first_sign(self, station_id: str, item: TruthItem, past: StationPast) -> datetime | None:
         """When the first record came that an item makes other than it would have been; None where that is unknown."""
 
-    def happenings(self, station_id: str) -> Sequence[str]:
-        """What goes on there, in a few words each: where false alarms may come from."""
+    def happenings(self, station_id: str) -> Sequence[Happening]:
+        """What goes on there, honest things too: where false alarms and notes may come from."""
+
+    def nuisances(self, station_id: str) -> Nuisances:
+        """What is honestly wrong there, for the least possible delay."""
+
+    def affected(self, station_id: str, item: TruthItem, past: StationPast) -> Affected:
+        """What an item does, filling by filling, where that is known."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Affected:
+    """What only the maker of a data set can know."""
+
+    extra_l: NDArray[np.float64] | None = None
+    """(n of the past's sales) what each filling shows beyond what was given; None: the item's size at all of them."""
+    truck: str | None = None
+    """Whose deliveries are meant."""
 
 
 class Claimed(Protocol):
@@ -86,6 +103,10 @@ class Claimed(Protocol):
 class Judge(Protocol):
     """The rules at work; made anew in every process."""
 
+    @property
+    def packages(self) -> Mapping[str, str]:
+        """The plugin of each rule."""
+
     def station(
         self, past: StationPast
     ) -> tuple[Sequence[Finding], Mapping[str, Any], Mapping[str, str], Mapping[str, str]]:
@@ -106,12 +127,20 @@ class Exposure:
 
     begin: datetime
     """The first affected record; the onset where none came."""
+    shown: datetime
+    """Before it nothing can be known: an alarm is not about the item."""
     end_us: NDArray[np.int64]
     """(n,) ends of the touched nozzles' fillings since ``begin``."""
     litres: NDArray[np.float32]
     nozzles: tuple[str, ...]
     nozzle: NDArray[np.int16]
     """(n,) whose fillings they are: places in ``nozzles``."""
+    bound_days: float | None = None
+    """The least possible mean delay."""
+    formula_days: float | None = None
+    """What the rule of thumb for selective cheats says of it."""
+    drops_us: NDArray[np.int64] | None = None
+    """Affected deliveries since the onset, where the item is about deliveries."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -130,7 +159,7 @@ class StationOutcome:
     failing: Mapping[str, str]
     exposures: Mapping[int, Exposure]
     """By the item's place in the truth; of wanted items only."""
-    happenings: tuple[str, ...] = ()
+    happenings: tuple[Happening, ...] = ()
 
     @property
     def nozzle_years(self) -> float:
@@ -151,6 +180,8 @@ class Trial:
     claims: tuple[Claimed, ...] = ()
     failing: Mapping[str, str] = field(default_factory=dict)
     """Comparisons that failed, and how."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """The plugin of each rule."""
 
 
 def run(
@@ -193,7 +224,8 @@ def _trial(source: Source, stations: Sequence[StationOutcome], judge: Judge) -> 
         told, failing = judge.together({each.station_id: each.digests for each in stations}, since, until)
         findings += map(light, told)
     wanted = frozenset(place for place, item in enumerate(truth.items) if source.wanted(item))
-    return Trial(source.name, source.seed, truth, wanted, tuple(stations), tuple(judge.claims(findings)), failing)
+    claims = tuple(judge.claims(findings))
+    return Trial(source.name, source.seed, truth, wanted, tuple(stations), claims, failing, dict(judge.packages))
 
 
 def light(finding: Finding) -> Finding:
@@ -221,7 +253,7 @@ def judge_one(source: Source, station_id: str, judge: Judge) -> StationOutcome:
         off=dict(off),
         failing=dict(failing),
         exposures={
-            place: _exposure(past, layout, item, source.first_sign(station_id, item, past))
+            place: _exposure(past, layout, item, source)
             for place, item in mine
             if source.wanted(item) and item.onset < past.end
         },
@@ -229,8 +261,9 @@ def judge_one(source: Source, station_id: str, judge: Judge) -> StationOutcome:
     )
 
 
-def _exposure(past: StationPast, layout: Layout, item: TruthItem, sign: datetime | None) -> Exposure:
-    sales = past.sales
+def _exposure(past: StationPast, layout: Layout, item: TruthItem, source: Source) -> Exposure:
+    sales, sign = past.sales, source.first_sign(past.station_id, item, past)
+    nuisances, affected = source.nuisances(past.station_id), source.affected(past.station_id, item, past)
     touched = layout.nozzles_of(item.subject)
     mine = np.array([nozzle in touched for nozzle in sales.nozzle_ids], bool)
     rows = mine[sales.nozzle] if len(sales) else np.zeros(0, bool)
@@ -240,13 +273,39 @@ def _exposure(past: StationPast, layout: Layout, item: TruthItem, sign: datetime
     begin = sign or (onset if first is None else onset + timedelta(microseconds=first - to_us(onset)))
     rows &= sales.end_us <= to_us(begin + timedelta(days=item.horizon_days))
     order = np.argsort(sales.end_us[rows], kind="stable")
+    drops_us = _drops_us(past, layout, item, affected.truck)
     return Exposure(
         begin,
+        sign or max(onset, _first_spoilt(past, affected, drops_us) or onset),
         sales.end_us[rows][order],
         sales.volume_l[rows][order].astype(np.float32),
         sales.nozzle_ids,
         sales.nozzle[rows][order].astype(np.int16),
+        bound_days(past, layout, item, nuisances, affected.extra_l),
+        formula_days(past, layout, item, nuisances, affected.extra_l),
+        drops_us,
     )
+
+
+def _first_spoilt(past: StationPast, affected: Affected, drops_us: NDArray[np.int64] | None) -> datetime | None:
+    """When the first filling that is short began, or the first short load came; None where that is unknown.
+
+    Of a load the tank's level tells before the paper does.
+    """
+    if drops_us is not None:
+        return from_us(int(drops_us.min()) - UNLOADING_US) if len(drops_us) else None
+    if affected.extra_l is None or not (affected.extra_l > 0.0).any():
+        return None
+    return from_us(int(past.sales.start_us[affected.extra_l > 0.0].min()))
+
+
+def _drops_us(past: StationPast, layout: Layout, item: TruthItem, truck: str | None) -> NDArray[np.int64] | None:
+    """Deliveries by the lorry that is meant, by any where that is not known."""
+    if item.cause != "delivery_short":
+        return None
+    tanks = {layout.nozzles[nozzle][1] for nozzle in layout.nozzles_of(item.subject)}
+    meant = (each for each in past.deliveries if each.tank_id in tanks and truck in {None, each.truck})
+    return np.array([to_us(each.at) for each in meant if each.at >= item.onset], np.int64)
 
 
 # ---------------------------------------------------------------- the processes

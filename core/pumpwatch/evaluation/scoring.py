@@ -9,13 +9,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pumpwatch.evaluation.bounds import bound_days
-from pumpwatch.evaluation.chance import poisson_interval, poisson_upper, quantile, share_interval
+from pumpwatch.evaluation.chance import poisson_interval, poisson_upper
+from pumpwatch.evaluation.naming import named, namings
+from pumpwatch.evaluation.notes import by_happening, told_of_happenings
+from pumpwatch.evaluation.rows import by_scenario, confusion, overall
 from pumpwatch.evaluation.truth import iso
 from pumpwatch.model import Severity, to_us
 
@@ -24,12 +25,12 @@ if TYPE_CHECKING:
     from pumpwatch.evaluation.truth import Layout, TruthItem
     from pumpwatch.model import Estimate, Finding, Subject
 
-VERSION = 1
+VERSION = 2
 """Of ``evaluation.json``."""
 NONE = "—"
 """The column of the confusion matrix for what raised no alarm."""
-ON_TIME_RECORDS = 1
-"""What one record shows is to be found at that record or the next."""
+PHYSICS = frozenset({"pumpwatch_physics"})
+"""Plugins whose rules weigh the tank; all others read records."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Alarm:
     at: datetime
     """When the first of its findings that is more than information was claimed."""
     estimate: Estimate | None
+    times: tuple[datetime, ...]
+    """When it was claimed, and again, oldest first; information left out."""
     findings: int
     of: int
     """The place of the claim it belongs to."""
@@ -63,6 +66,7 @@ def alarms_of(claims: Sequence[Claimed]) -> list[Alarm]:
                         root.subject,
                         serious.detected_at,
                         serious.estimate,
+                        tuple(e.detected_at for e in (root, *part.later) if e.severity is not Severity.INFO),
                         1 + len(part.later),
                         place,
                         is_root,
@@ -81,29 +85,35 @@ def score(trials: Iterable[Trial]) -> dict[str, Any]:
     fleets: list[dict[str, Any]] = []
     items: list[dict[str, Any]] = []
     false: list[dict[str, Any]] = []
+    happened: list[dict[str, Any]] = []
     off: dict[str, Counter[str]] = defaultdict(Counter)
     failing: dict[str, str] = {}
+    packages: dict[str, str] = {}
     years = 0.0
     for trial in trials:
         alarms = alarms_of(trial.claims)
         fleets.append(_fleet(trial))
         items += _items(trial, alarms)
         false += _false_alarms(trial, alarms)
+        happened += told_of_happenings(trial)
         failing |= trial.failing
+        packages |= trial.packages
         for station in trial.stations:
             years += station.honest_nozzle_years
             failing |= station.failing
             for rule, missing in station.off.items():
                 off[rule][missing] += 1
-    return _told(fleets, items, false, years, off, failing)
+    return _told(fleets, items, false, years, happened, off, failing, packages)
 
 
 def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Several evaluations as one, as if all had been judged together; how each was run is left out."""
     off: dict[str, Counter[str]] = defaultdict(Counter)
     failing: dict[str, str] = {}
+    packages: dict[str, str] = {}
     for part in parts:
         failing |= part["rules"]["failing"]
+        packages |= part["rules"]["packages"]
         for rule, reasons in part["rules"]["off"].items():
             off[rule].update(reasons)
     merged = _told(
@@ -111,8 +121,10 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         [item for part in parts for item in part["items"]],
         [alarm for part in parts for alarm in part["false_alarms"]["alarms"]],
         sum(part["false_alarms"]["honest_nozzle_years"] for part in parts),
+        [each for part in parts for each in part["honest"]["happened"]],
         off,
         failing,
+        packages,
     )
     merged["rules"]["on"] = sorted({rule for part in parts for rule in part["rules"].get("on", ())})
     return merged
@@ -123,16 +135,21 @@ def _told(
     items: list[dict[str, Any]],
     false: list[dict[str, Any]],
     years: float,
+    happened: list[dict[str, Any]],
     off: Mapping[str, Counter[str]],
     failing: Mapping[str, str],
+    packages: Mapping[str, str],
 ) -> dict[str, Any]:
+    reasons = {rule: dict(sorted(off[rule].items())) for rule in sorted(off)}
     return {
         "version": VERSION,
         "fleets": fleets,
-        "rules": {"off": {rule: dict(sorted(off[rule].items())) for rule in sorted(off)}, "failing": dict(failing)},
-        "false_alarms": _rates(false, years),
-        "scenarios": _scenarios(items),
-        "causes": _confusion(items),
+        "rules": {"off": reasons, "failing": dict(failing), "packages": dict(sorted(packages.items()))},
+        "false_alarms": _rates(false, years, packages),
+        "honest": {"scenarios": by_happening(happened), "happened": happened},
+        "overall": overall(items, len(false)),
+        "scenarios": by_scenario(items),
+        "causes": confusion(items),
         "items": items,
     }
 
@@ -168,26 +185,40 @@ def _false_alarms(trial: Trial, alarms: Sequence[Alarm]) -> Iterator[dict[str, A
                 "cause": alarm.cause,
                 "subject": alarm.subject.key,
                 "detected_at": iso(alarm.at),
-                "happening": list(station.happenings),
+                "happening": [each.words for each in station.happenings],
             }
 
 
 def _excused(alarm: Alarm, station: StationOutcome, trial: Trial) -> bool:
     """Whether something that is not honest touches the subject then."""
     return any(
-        item.onset <= alarm.at <= item.over(station.end) and station.layout.touch(alarm.subject, item.subject)
-        for item in trial.truth.at(station.station_id)
+        shown <= alarm.at <= item.over(station.end) and station.layout.touch(alarm.subject, item.subject)
+        for item, shown in _wrong_at(station, trial)
     )
 
 
-def _rates(false: Sequence[dict[str, Any]], years: float) -> dict[str, Any]:
+def _wrong_at(station: StationOutcome, trial: Trial) -> Iterator[tuple[TruthItem, datetime]]:
+    """What is wrong there, and since when it can be known: the onset where it was not looked into."""
+    for place, item in enumerate(trial.truth.items):
+        if item.subject.station_id == station.station_id:
+            yield item, station.exposures[place].shown if place in station.exposures else item.onset
+
+
+def _rates(false: Sequence[dict[str, Any]], years: float, packages: Mapping[str, str]) -> dict[str, Any]:
     by_rule = Counter(alarm["rule"] for alarm in false)
     by_cause = Counter(alarm["cause"] for alarm in false)
+    by_package = Counter(dict.fromkeys(packages.values(), 0))
+    by_package.update(packages.get(alarm["rule"], "") for alarm in false)
+    by_group: Counter[str] = Counter()
+    for package, n in by_package.items():
+        by_group["physics" if package in PHYSICS else "records"] += n
     return {
         "count": len(false),
         "honest_nozzle_years": round(years, 3),
         **_rate(len(false), years),
         "by_rule": {rule: {"count": n, **_rate(n, years)} for rule, n in sorted(by_rule.items())},
+        "by_package": {package: {"count": n, **_rate(n, years)} for package, n in sorted(by_package.items())},
+        "by_group": {group: {"count": n, **_rate(n, years)} for group, n in sorted(by_group.items())},
         "by_cause": dict(sorted(by_cause.items())),
         "alarms": list(false),
     }
@@ -223,9 +254,9 @@ def _rightly_claimed(trial: Trial, alarms: Sequence[Alarm], stations: Mapping[st
         station = stations.get(alarm.subject.station_id)
         if station is not None and any(
             item.cause == alarm.cause
-            and item.onset <= alarm.at <= item.over(station.end)
+            and shown <= alarm.at <= item.over(station.end)
             and station.layout.touch(alarm.subject, item.subject)
-            for item in trial.truth.at(station.station_id)
+            for item, shown in _wrong_at(station, trial)
         ):
             places.add(place)
     return frozenset(places)
@@ -243,15 +274,17 @@ def _item(
     there = [
         (place, alarm)
         for place, alarm in enumerate(alarms)
-        if alarm.subject.station_id == item.subject.station_id and max(item.onset, station.start) <= alarm.at <= last
+        if alarm.subject.station_id == item.subject.station_id and exposure.shown <= alarm.at <= last
     ]
     touching = [(place, alarm) for place, alarm in there if station.layout.touch(alarm.subject, item.subject)]
     matching = sorted((alarm for _, alarm in touching if alarm.cause == item.cause), key=_by_time)
     others = sorted((alarm for place, alarm in touching if place not in right and alarm.is_root), key=_by_time)
-    elsewhere = (alarm for place, alarm in there if alarm.cause == item.cause and place not in right)
-    named = matching[0] if matching else min(elsewhere, key=_by_time, default=None)
+    elsewhere = sorted((a for place, a in there if a.cause == item.cause and place not in right), key=_by_time)
     first = matching[0] if matching else None
-    bound = bound_days(item)
+    telling = first or next(iter(elsewhere), None)
+    at_first, next_day = namings(telling, [*matching, *elsewhere], station.layout) if telling else (None, None)
+    bound = exposure.bound_days
+    noticed = min([*matching, *others], key=_by_time, default=None)
     return {
         "fleet": trial.name,
         "seed": trial.seed,
@@ -265,15 +298,20 @@ def _item(
         "onset": iso(item.onset),
         "first_record": iso(exposure.begin),
         "cut_short": last > station.end,
+        "baseline_days": _days(max(item.onset, station.start) - station.start),
+        "watched_days": _days(min(last, station.end) - exposure.begin),
         "found": first is not None,
-        "noticed": bool(touching),
+        "noticed": noticed is not None,
+        "noticed_days": _days(noticed.at - exposure.begin) if noticed else None,
         "claimed_cause": item.cause if first else others[0].cause if others else NONE,
         "rule": first.rule if first else None,
         "detected_at": iso(first.at) if first else None,
         "delay": _delay(exposure, first.at) if first else None,
         "bound_days": None if bound is None else round(bound, 3),
+        "formula_days": None if exposure.formula_days is None else round(exposure.formula_days, 3),
         "records_late": _records_late(exposure, first, station.layout) if first and item.deterministic else None,
-        "named": None if named is None else _named(named.subject, item.subject),
+        "named": None if at_first is None else named(at_first.subject, item.subject),
+        "named_next_day": None if next_day is None else named(next_day.subject, item.subject),
         "estimate": _estimate(first, item) if first else None,
         "alarms": len({alarm.of for alarm in matching}),
         "findings": sum(alarm.findings for alarm in matching),
@@ -284,13 +322,19 @@ def _by_time(alarm: Alarm) -> tuple[object, ...]:
     return (alarm.at, not alarm.is_root, alarm.rule, alarm.subject.key)
 
 
-def _delay(exposure: Exposure, at: datetime) -> dict[str, float]:
-    """From the first affected record: days, and fillings and litres until then, the first included."""
+def _days(span: timedelta) -> float:
+    return round(max(span.total_seconds(), 0.0) / 86_400, 5)
+
+
+def _delay(exposure: Exposure, at: datetime) -> dict[str, float | None]:
+    """From the first affected record: days, and fillings, litres and deliveries until then, the first included."""
     until = int(np.searchsorted(exposure.end_us, to_us(at), side="right"))
+    drops = exposure.drops_us
     return {
-        "days": round(max((at - exposure.begin).total_seconds(), 0.0) / 86_400, 5),
+        "days": _days(at - exposure.begin),
         "sales": until,
         "litres": round(float(exposure.litres[:until].sum(dtype=np.float64)), 2),
+        "drops": None if drops is None else int((drops <= to_us(at)).sum()),
     }
 
 
@@ -300,16 +344,6 @@ def _records_late(exposure: Exposure, alarm: Alarm, layout: Layout) -> int:
     mine = np.array([nozzle in told for nozzle in exposure.nozzles], bool)[exposure.nozzle]
     at_us = exposure.end_us[mine]
     return int(np.count_nonzero((at_us > to_us(exposure.begin)) & (at_us <= to_us(alarm.at))))
-
-
-def _named(told: Subject, true: Subject) -> dict[str, bool | None]:
-    """Which parts the alarm names as the truth does; None where the truth names none."""
-    return {
-        part: None
-        if getattr(true, f"{part}_id") is None
-        else getattr(told, f"{part}_id") == getattr(true, f"{part}_id")
-        for part in ("dispenser", "nozzle", "tank")
-    }
 
 
 def _estimate(alarm: Alarm, item: TruthItem) -> dict[str, Any] | None:
@@ -334,88 +368,3 @@ def _estimate(alarm: Alarm, item: TruthItem) -> dict[str, Any] | None:
         "error": round(value - item.size, 6),
         "covered": covered,
     }
-
-
-# ---------------------------------------------------------------- by scenario
-
-
-def _scenarios(items: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    def kind(item: dict[str, Any]) -> tuple[Any, ...]:
-        return (item["scenario"], item["cause"], item["unit"], item["size"])
-
-    return [_scenario(list(group)) for _, group in groupby(sorted(items, key=kind), kind)]
-
-
-def _scenario(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    found = [item for item in items if item["found"]]
-    low, high = share_interval(len(found), len(items))
-    late = [item["records_late"] for item in found if item["records_late"] is not None]
-    named = [item["named"] for item in items if item["named"] is not None]
-    bounds = [item["bound_days"] for item in found if item["bound_days"]]
-    delay = {name: _spread([item["delay"][name] for item in found]) for name in ("days", "sales", "litres")}
-    mean = delay["days"]["mean"] if delay["days"] else None
-    first = items[0]
-    return {
-        **{key: first[key] for key in ("scenario", "cause", "size", "unit", "deterministic", "horizon_days")},
-        "n": len(items),
-        "found": len(found),
-        "recall": round(len(found) / len(items), 4),
-        "recall_low": round(low, 4),
-        "recall_high": round(high, 4),
-        "noticed": sum(item["noticed"] for item in items),
-        "cut_short": sum(item["cut_short"] for item in items),
-        "rules": dict(sorted(Counter(item["rule"] for item in found).items())),
-        "delay": delay,
-        "bound_days": bounds[0] if bounds else None,
-        "ratio_to_bound": round(mean / bounds[0], 3) if bounds and mean is not None else None,
-        "first_record": {
-            "n": len(late),
-            "on_time": sum(each <= ON_TIME_RECORDS for each in late),
-            "latest": max(late, default=None),
-        },
-        "attribution": {
-            "station": round(len(named) / len(items), 4),
-            **{part: _share([each[part] for each in named]) for part in ("dispenser", "nozzle", "tank")},
-        },
-        "estimate": _estimates([item["estimate"] for item in found if item["estimate"]]),
-        "alarms_per_item": round(sum(item["alarms"] for item in found) / len(found), 3) if found else None,
-        "findings_per_alarm": (
-            round(sum(item["findings"] for item in found) / sum(item["alarms"] for item in found), 3) if found else None
-        ),
-    }
-
-
-def _spread(values: Sequence[float]) -> dict[str, float] | None:
-    if not values:
-        return None
-    told = {"median": quantile(values, 0.5), "mean": sum(values) / len(values), "p90": quantile(values, 0.9)}
-    return {name: round(value, 4) for name, value in told.items()}
-
-
-def _share(told: Sequence[bool | None]) -> float | None:
-    """Of those that could be told."""
-    known = [each for each in told if each is not None]
-    return round(sum(known) / len(known), 4) if known else None
-
-
-def _estimates(told: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    if not told:
-        return None
-    errors = [each["error"] for each in told]
-    covered = [each["covered"] for each in told if each["covered"] is not None]
-    return {
-        "n": len(told),
-        "bias": round(sum(errors) / len(errors), 4),
-        "rmse": round((sum(error * error for error in errors) / len(errors)) ** 0.5, 4),
-        "covered": sum(covered),
-        "with_interval": len(covered),
-        "coverage": round(sum(covered) / len(covered), 4) if covered else None,
-    }
-
-
-def _confusion(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """True cause → claimed cause → how often."""
-    table: dict[str, Counter[str]] = defaultdict(Counter)
-    for item in items:
-        table[item["cause"]][item["claimed_cause"]] += 1
-    return {cause: dict(sorted(table[cause].items())) for cause in sorted(table)}

@@ -101,6 +101,25 @@ def _time(text: object) -> datetime:
     return time
 
 
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that goes on at a station, honest or not: where alarms and notes may come from."""
+
+    id: str
+    name: str
+    subject: Subject
+    onset: datetime
+    end: datetime | None
+    notes: tuple[str, ...] = ()
+    """Causes of which a note about it may be, to say what it is; none where nothing need be said."""
+    honest: bool = True
+
+    @property
+    def words(self) -> str:
+        """``H08 verification_draws``."""
+        return f"{self.id} {self.name}".strip()
+
+
 # ---------------------------------------------------------------- what is touched by what
 
 

@@ -26,6 +26,11 @@ def spread_words(spread: Mapping[str, float] | None) -> str:
     return median if median == late else f"{median} ({late})"
 
 
+def share_words(share: float | None, low: float, high: float) -> str:
+    """``95% (91%–98%)``; nothing where nothing is known."""
+    return "" if share is None else f"{share:.0%} ({low:.0%}–{high:.0%})"
+
+
 def rate_words(told: Mapping[str, Any]) -> str:
     """``0.31 (0.12–0.68)``."""
     if told["per_100_nozzle_years"] is None:

@@ -127,7 +127,7 @@ class NozzlePlayer:
 
     @property
     def volume(self) -> int:
-        """Of the filling under way, or of the last one."""
+        """Of the filling under way, from the lifting on, or of the last one."""
         self.see()
         return self._volume
 
@@ -251,8 +251,9 @@ class NozzlePlayer:
         elif row < 0 or now >= rows.hung_us[row]:
             self._rest(rows, row)
         elif now < rows.start_us[row]:
-            self._rest(rows, self._shown(row - 1))
-            self._state, self._price = NozzleState.LIFTED, int(rows.price[row])
+            self._state, self._price, self._flow = NozzleState.LIFTED, int(rows.price[row]), 0
+            self._volume, self._pulses = int(rows.start_volume[row]), 0
+            self._amount = (self._volume * self._price + 50) // 100
             self._quiet_us = min(self._quiet_us, int(rows.start_us[row]))
         elif now < rows.end_us[row]:
             self._fuel(rows, row, now)

@@ -48,7 +48,7 @@ class PulseAdder(ShortDelivery):
     title = Text("编码器加脉冲芯片", "pulse-adding chip at the encoder")
     departments = (Department.MARKET_REGULATION, Department.POLICE)
     evidence = ("P6", "F1")
-    parameters: ClassVar[Mapping[str, Parameter]] = {"percent": percent(5.0, 3.0, 10.0)}
+    parameters: ClassVar[Mapping[str, Parameter]] = {"percent": percent(5.0, 0.5, 10.0)}
 
 
 class WholeTank(ShortDelivery):

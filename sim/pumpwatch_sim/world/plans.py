@@ -10,6 +10,27 @@ if TYPE_CHECKING:
     from pumpwatch.model import Dispenser, Nozzle, Station, Tank
     from pumpwatch_sim.world.geometry import Chart
 
+COMMON_LOSS_SD, METER_DRIFT_SD = 0.001, 0.0005
+"""What is usual."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What is laid down for every station of a county, so that all are one case; None: invented for each."""
+
+    tanks: int | None = None
+    """With ``nozzles_per_tank``."""
+    nozzles_per_tank: int | None = None
+    manifolded: bool = False
+    """Of the tanks laid down each two are of one grade, and joined."""
+    tank_l: int | None = None
+    """Nominal: 10,000, 20,000, 30,000 or 50,000 L."""
+    sales_per_nozzle_day: float | None = None
+    common_loss_sd: float | None = None
+    """Standard deviation of the common loss's wander, as a fraction, before ``nuisance``."""
+    meter_drift_sd: float | None = None
+    """Of a meter's drift, likewise."""
+
 
 class StationKind(StrEnum):
     """Where a station lies, which decides when its customers come."""
@@ -86,6 +107,8 @@ class TankPlan:
     """Share by which the gauge's rise exceeds what truly came, at every delivery; comes on top of the chart."""
     nuisance: float = 1.0
     """Factor on the wander of its common loss and on the errors of what is delivered."""
+    common_loss_sd: float = COMMON_LOSS_SD
+    """Standard deviation of the common loss's wander, as a fraction, before ``nuisance``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

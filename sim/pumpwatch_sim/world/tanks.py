@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pumpwatch_sim.world.timeline import Drop, Floats, Ints, Sales
     from pumpwatch_sim.world.work import Stretch
 
-COMMON_LOSS_SD, COMMON_LOSS_TAU_DAYS = 0.001, 10.0
+COMMON_LOSS_TAU_DAYS = 10.0
 SEASONAL_LOSS = 0.001
 """Amplitude over the year, highest in summer; a share of it where little evaporates."""
 AIR_IN_METER = 0.10
@@ -113,7 +113,7 @@ def tank_work(stretch: Stretch, sales: Sales, states: Sequence[TankState], seed:
         path = wander(of, state.loss, first_day, days, COMMON_LOSS_TAU_DAYS)
         ends.append(float(path[-1]))
         since_days = (hour_us - stretch.start_us) / DAY_US
-        slow = tank.nuisance * COMMON_LOSS_SD * np.interp(since_days, np.arange(days + 1.0), path)
+        slow = tank.nuisance * tank.common_loss_sd * np.interp(since_days, np.arange(days + 1.0), path)
         vapour = tank.product.vapour_loss
         common.append(slow + vapour + SEASONAL_LOSS * min(vapour / _PETROL_LOSS, 1.0) * season)
     return TankWork(stretch, sales, np.array(common), hour_us, air_c=air_c(hour_us, seed)), ends

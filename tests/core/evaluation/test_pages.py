@@ -14,6 +14,7 @@ from pumpwatch.evaluation import pictures
 from pumpwatch.evaluation.page import performance_page
 from pumpwatch.evaluation.report import report_page
 from pumpwatch.evaluation.scoring import score
+from pumpwatch.evaluation.summaries import summaries
 from pumpwatch.evaluation.words import amount, rate_words, size_words, spread_words
 from pumpwatch.model import Estimate
 
@@ -80,6 +81,46 @@ def test_the_published_table() -> None:
     assert "1 in 0.3" in page.replace("\n", " ")
     assert "do not edit" in page
     assert "What is found" not in performance_page(scores(wrong=False))
+
+
+def test_what_both_pages_share() -> None:
+    told = scores()
+    tables = {each.title[1]: each for each in summaries(told)}
+    assert tables.keys() == {
+        "In one figure", "Estimates", "False alarms by group of rules", "Honest things, and what is said of them",
+    }  # fmt: skip
+    for each in tables.values():
+        assert {len(row) for row in each.rows} == {len(each.heads)}
+        assert each.title[0] != each.title[1] and each.words[0] != each.words[1]
+    assert ["pulse_ratio", "1", "0.1", "0.1", "100% (2%–100%)"] in tables["Estimates"].rows
+    groups = {row[0]: row[1] for row in tables["False alarms by group of rules"].rows}
+    assert (groups["records"], groups["physics"], groups["pumpwatch_tax"]) == ("1", "0", "0")
+    figures = dict(tables["In one figure"].rows)  # type: ignore[arg-type]
+    assert (figures["precision"], figures["recall"], figures["right nozzle, at first"]) == ("50%", "50%", "100%")
+    weighed = item(deterministic=False, horizon_days=30.0)
+    made = score([trial(finding(at=12.5), items=(weighed,), bound=1.0)])
+    (row,) = next(each.rows for each in summaries(made) if each.title[1] == "Against the bound")
+    assert row == [
+        "short_by_mainboard",
+        "short_delivery",
+        "2 %",
+        "1",
+        "100%",
+        "2",
+        "2",
+        "",
+        "2",
+        "1",
+        "2",
+        "2",
+        "",
+        "",
+        "",
+    ]
+    for page in (report_page(made), performance_page(made)):
+        assert "Against the bound" in page and "÷ formula" in page
+    quiet = [each.title[1] for each in summaries(score([trial(happening=())]))]
+    assert quiet == ["False alarms by group of rules"]
 
 
 def test_pictures_stay_within_their_frames() -> None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from by_hand import START, day, finding, nozzle
 
 from pumpwatch.detection.arbitration import arbitrate
-from pumpwatch.evaluation.bounds import bound_days
 from pumpwatch.evaluation.running import Exposure, StationOutcome, Trial, light
 from pumpwatch.evaluation.scoring import NONE, merge, score
-from pumpwatch.evaluation.truth import Layout, Truth, TruthItem, honest_nozzle_years
+from pumpwatch.evaluation.truth import Happening, Layout, Truth, TruthItem, honest_nozzle_years
 from pumpwatch.model import Estimate, Finding, Severity, Subject, to_us
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 DAYS = 60.0
 LAYOUT = Layout(
@@ -33,8 +35,18 @@ def item(
     return replace(made, **others)
 
 
-def trial(*findings: Finding, items: tuple[TruthItem, ...] = (), wanted: frozenset[int] | None = None) -> Trial:
-    """One station; each touched nozzle sells 10 L at noon every day."""
+DRAWS = Happening("H08", "verification_draws", nozzle(4, 2), day(5.0), None)
+
+
+def trial(
+    *findings: Finding,
+    items: tuple[TruthItem, ...] = (),
+    wanted: frozenset[int] | None = None,
+    bound: float | None = None,
+    shown: datetime | None = None,
+    happening: tuple[Happening, ...] = (DRAWS,),
+) -> Trial:
+    """One station; each touched nozzle sells 10 L at noon every day, a lorry comes with each filling."""
     chosen = frozenset(range(len(items))) if wanted is None else wanted
     exposures = {}
     for place in chosen:
@@ -43,7 +55,9 @@ def trial(*findings: Finding, items: tuple[TruthItem, ...] = (), wanted: frozens
         count = int(one.horizon_days) + 1
         end_us = np.array([to_us(begin) + n * 86_400_000_000 for n in range(count)], np.int64)
         litres, nozzles = np.full(count, 10.0, np.float32), tuple(LAYOUT.nozzles_of(one.subject))[:1]
-        exposures[place] = Exposure(begin, end_us, litres, nozzles, np.zeros(count, np.int16))
+        drops = end_us if one.cause == "delivery_short" else None
+        code = np.zeros(count, np.int16)
+        exposures[place] = Exposure(begin, shown or one.onset, end_us, litres, nozzles, code, bound, None, drops)
     station = StationOutcome(
         station_id="S01",
         layout=LAYOUT,
@@ -55,14 +69,15 @@ def trial(*findings: Finding, items: tuple[TruthItem, ...] = (), wanted: frozens
         off={"tax_memory": "tax"},
         failing={},
         exposures=exposures,
-        happenings=("H08 verification_draws",),
+        happenings=happening,
     )
     claims = tuple(arbitrate(map(light, findings), ()))
-    return Trial("by-hand", 1, Truth(items), chosen, (station,), claims)
+    packages = {"pulse_ratio": "pumpwatch_metering", "leak_rule": "pumpwatch_physics", "quiet": "pumpwatch_tax"}
+    return Trial("by-hand", 1, Truth(items), chosen, (station,), claims, packages=packages)
 
 
-def scenario(*findings: Finding, **truth: Any) -> dict[str, Any]:
-    (row,) = score([trial(*findings, items=(item(**truth),))])["scenarios"]
+def scenario(*findings: Finding, bound: float | None = None, **truth: Any) -> dict[str, Any]:
+    (row,) = score([trial(*findings, items=(item(**truth),), bound=bound)])["scenarios"]
     return dict(row)
 
 
@@ -154,13 +169,153 @@ def test_a_horizon_beyond_the_data_is_told() -> None:
 
 def test_the_bound() -> None:
     slow = {"deterministic": False, "horizon_days": 30.0, "size": 1.0}
-    row = scenario(finding(at=10.5 + 13.8), **slow)
-    assert (row["bound_days"], row["ratio_to_bound"]) == (6.9, 2.0)
+    row = scenario(finding(at=10.5 + 13.8), bound=6.9, **slow)
+    assert (row["bound_days"], row["ratio_to_bound"], row["mean_days"]) == (6.9, 2.0, 13.8)
     assert scenario(finding(at=11.0))["bound_days"] is None
-    assert bound_days(item(deterministic=False, size=1.5)) == pytest.approx(2.44, abs=0.01)
-    assert bound_days(item(deterministic=False, size=0.1)) is None
-    assert bound_days(item(TANK, deterministic=False)) is None
-    assert bound_days(item(TANK, "leak", deterministic=False, size=0.2, unit="gal/h")) == pytest.approx(6.0)
+    assert row["after_baseline"]["n"] == 0
+    late = scenario(finding(at=39.0), bound=2.0, onset=61.0, **slow)
+    assert late["after_baseline"]["n"] == 1
+
+
+def test_what_was_missed_is_in_the_censored_mean() -> None:
+    slow = item(deterministic=False, horizon_days=30.0)
+    made = [trial(finding(at=12.5), items=(slow,), bound=1.0), trial(items=(slow,), bound=3.0)]
+    (row,) = score(made)["scenarios"]
+    assert (row["mean_days"], row["censored_mean_days"], row["found_share"]) == (2.0, 16.0, 0.5)
+    assert (row["bound_days"], row["ratio_to_bound"]) == (2.0, 2.0)  # the ratio is of what was found
+    assert row["censored_ratio_to_bound"] == 8.0  # and this of all: 2 and 30 days to 1 and 3
+    (short,) = score([trial(items=(replace(slow, onset=day(50.0)),))])["scenarios"]
+    assert short["censored_mean_days"] == 9.5  # no longer than it was watched
+
+
+def test_noticed_is_sooner_than_named() -> None:
+    told = [finding(cause="leak", at=11.5), finding(at=14.5)]
+    row = scenario(*told, horizon_days=20.0)
+    assert (row["noticed_delay"]["mean"], row["delay"]["days"]["mean"]) == (1.0, 4.0)
+
+
+def test_a_bound_of_nothing_is_a_bound() -> None:
+    slow = item(deterministic=False, horizon_days=30.0)
+    (row,) = score([trial(items=(slow,), bound=0.0)])["scenarios"]
+    assert (row["bound_days"], row["ratio_to_bound"], row["censored_ratio_to_bound"]) == (0.0, None, None)
+
+
+def test_what_rightly_tells_another_thing_is_no_notice_of_this_one() -> None:
+    board = Subject("S01", "S01-D1")
+    items = (item(horizon_days=20.0), item(board, "identity_change", horizon_days=20.0))
+    told = [finding("identity", "identity_change", board, at=10.6), finding(at=14.5)]
+    rows = {row["cause"]: row for row in score([trial(*told, items=items)])["scenarios"]}
+    assert rows["short_delivery"]["noticed_delay"]["mean"] == 4.0
+    silent = score([trial(told[0], items=items)])["scenarios"]
+    assert {row["cause"]: row["noticed"] for row in silent} == {"identity_change": 1, "short_delivery": 0}
+
+
+def test_before_anything_can_be_known_an_alarm_is_luck() -> None:
+    slow = item(deterministic=False, horizon_days=20.0)
+    told = score([trial(finding(at=12.0), items=(slow,), shown=day(13.0))])
+    assert (told["scenarios"][0]["found"], told["scenarios"][0]["noticed"]) == (0, 0)
+    assert told["false_alarms"]["count"] == 1
+    told = score([trial(finding(at=13.0), items=(slow,), shown=day(13.0))])
+    assert (told["scenarios"][0]["found"], told["false_alarms"]["count"]) == (1, 0)
+
+
+def test_without_false_alarms_there_is_no_precision() -> None:
+    row = scenario(finding(at=10.5))
+    assert row["in_time"] == {"found": 1, "missed": 0, "recall": 1.0}
+    assert row["score_without_false_alarms"] == 100.0
+    assert "window_score" not in row
+
+
+def test_deliveries_until_it_was_found() -> None:
+    told = finding("delivery_short", "delivery_short", TANK, at=14.6)
+    row = scenario(told, subject=TANK, cause="delivery_short", horizon_days=20.0)
+    assert row["delay"]["drops"]["mean"] == 5
+    assert scenario(finding(at=10.5))["delay"]["drops"] is None
+
+
+# ---------------------------------------------------------------- one figure
+
+
+def test_the_window_score() -> None:
+    slow = item(deterministic=False, horizon_days=20.0)
+    at_once, half_way, missed = (trial(*f, items=(slow,)) for f in ([finding(at=10.5)], [finding(at=20.5)], []))
+    assert score([at_once])["overall"]["window_score"] == {"standard": 100.0, "low_false_alarms": 100.0}
+    assert score([missed])["overall"]["window_score"]["standard"] == 0.0
+    best, middle = (2.0 / (1.0 + np.exp(5.0 * place)) - 1.0 for place in (-1.0, -0.5))
+    assert score([half_way])["overall"]["window_score"]["standard"] == pytest.approx(
+        100.0 * (middle + 1.0) / (best + 1.0), abs=0.01
+    )
+    noisy = trial(finding(at=10.5), finding(subject=nozzle(2), at=3.0), items=(slow,))
+    told = score([noisy])["overall"]["window_score"]
+    assert told["standard"] == pytest.approx(100.0 - 11.0 / (best + 1.0), abs=0.01)
+    assert told["low_false_alarms"] == pytest.approx(100.0 - 22.0 / (best + 1.0), abs=0.01)
+    assert score([trial()])["overall"]["window_score"] == {"standard": None, "low_false_alarms": None}
+
+
+@pytest.mark.parametrize(("days", "found"), [(4.0, 1), (4.01, 0)])
+def test_in_time_is_within_one_and_a_half_bounds_and_a_day(days: float, found: int) -> None:
+    slow = item(deterministic=False, horizon_days=20.0)
+    made = trial(finding(at=10.5 + days), finding(subject=nozzle(2), at=3.0), items=(slow,), bound=2.0)
+    told = score([made])["overall"]["in_time"]
+    assert (told["found"], told["missed"], told["false"]) == (found, 1 - found, 1)
+    assert (told["precision"], told["recall"]) == (0.5 * found, float(found))
+    assert told["f1"] == pytest.approx(2.0 / 3.0 * found, abs=1e-4)
+
+
+def test_without_a_bound_the_horizon_counts() -> None:
+    slow = item(deterministic=False, horizon_days=20.0)
+    assert score([trial(finding(at=29.0), items=(slow,))])["overall"]["in_time"]["found"] == 1
+    assert score([trial()])["overall"]["in_time"]["f1"] is None
+
+
+# ---------------------------------------------------------------- honest things
+
+
+def test_a_note_tells_what_it_is() -> None:
+    set_right = Happening("H09", "recalibrated", nozzle(), day(20.0), None, ("short_delivery",))
+    info = {"severity": Severity.INFO, "at": 22.0}
+    cases = {
+        "right": ([finding(**info)], 1, 1, 0),
+        "another cause": ([finding(cause="leak", **info)], 0, 1, 0),
+        "elsewhere": ([finding(subject=nozzle(2), **info)], 0, 0, 0),
+        "before": ([finding(severity=Severity.INFO, at=18.0)], 0, 0, 0),
+        "an alarm": ([finding(at=22.0)], 0, 0, 1),
+        "silence": ([], 0, 0, 0),
+    }
+    for name, (told, right, noted, alarmed) in cases.items():
+        (row,) = score([trial(*told, happening=(set_right,))])["honest"]["scenarios"]
+        assert (row["right"], row["with_notes"], row["with_alarms"]) == (right, noted, alarmed), name
+    (row,) = score([trial()])["honest"]["scenarios"]
+    assert (row["scenario"], row["n"], row["right"]) == ("H08 verification_draws", 1, None)
+
+
+def test_what_is_wrong_is_told_by_an_alarm_as_well() -> None:
+    worn = Happening("H17", "worn_meter", nozzle(), day(20.0), None, ("out_of_tolerance",), honest=False)
+    cheat = Happening("F01", "short_by_mainboard", nozzle(2), day(20.0), None, honest=False)
+    told = score([trial(finding(cause="out_of_tolerance", at=30.0), happening=(worn, cheat))])["honest"]["scenarios"]
+    assert [(row["scenario"], row["right_share"]) for row in told] == [("H17 worn_meter", 1.0)]
+
+
+def test_what_is_wrong_may_be_told_until_the_end() -> None:
+    for honest, right in ((False, 1), (True, 0)):
+        worn = Happening("H17", "worn_meter", nozzle(), day(-40.0), None, ("out_of_tolerance",), honest=honest)
+        told = finding(cause="out_of_tolerance", at=58.0, severity=Severity.INFO)
+        (row,) = score([trial(told, happening=(worn,))])["honest"]["scenarios"]
+        assert row["right"] == right
+
+
+def test_false_alarms_by_plugin_and_by_group() -> None:
+    told = [finding(at=3.0), finding("leak_rule", "leak", TANK, at=30.0), finding(subject=nozzle(3, 2), at=31.0)]
+    false = score([trial(*told)])["false_alarms"]
+    assert {name: each["count"] for name, each in false["by_package"].items()} == {
+        "pumpwatch_metering": 2,
+        "pumpwatch_physics": 1,
+        "pumpwatch_tax": 0,
+    }
+    assert {name: each["count"] for name, each in false["by_group"].items()} == {"physics": 1, "records": 2}
+    years = 4 * DAYS / 365.25
+    assert false["by_group"]["physics"]["high"] == pytest.approx(557.16 / years, rel=1e-3)
+    assert false["by_package"]["pumpwatch_tax"]["upper_95"] == pytest.approx(299.57 / years, rel=1e-3)
 
 
 # ---------------------------------------------------------------- false alarms
@@ -236,6 +391,32 @@ def test_each_of_several_alarms_names_its_own() -> None:
     assert score([trial(*told, items=items)])["scenarios"][0]["attribution"]["nozzle"] == 1.0
 
 
+@pytest.mark.parametrize(
+    ("told", "at_first", "next_day"),
+    [
+        ([(1, 10.6)], 1.0, 1.0),
+        ([(3, 10.6), (1, 11.5)], 0.0, 1.0),
+        ([(1, 10.6), (3, 11.5)], 1.0, 0.0),
+        ([(1, 10.6), (3, 11.0), (1, 11.5)], 1.0, 1.0),
+        ([(3, 10.6), (1, 11.7)], 1.0, 1.0),
+        ([(1, 10.6), (3, 11.7)], 1.0, 1.0),
+        ([(1, 10.6), (2, 11.0)], 1.0, 1.0),
+        ([(3, 10.6)], 0.0, 0.0),
+    ],
+    ids=["once", "right later", "wrong later", "right again", "affairs apart", "too late", "another tank", "wrong"],
+)
+def test_the_nozzle_named_a_day_later(told: list[tuple[int, float]], at_first: float, next_day: float) -> None:
+    """The first and the third nozzle draw from the first tank, the second from another."""
+    said = [finding(subject=nozzle(n, 1 + (n - 1) // 2), at=at) for n, at in told]
+    row = scenario(*said, horizon_days=20.0, deterministic=False)
+    assert (row["attribution"]["nozzle"], row["attribution_next_day"]["nozzle"]) == (at_first, next_day)
+
+
+def test_another_rule_names_no_nozzle_for_this_one() -> None:
+    told = [finding(at=10.6), finding("leak_rule", subject=nozzle(3, 2), at=11.0)]
+    assert scenario(*told, horizon_days=20.0)["attribution_next_day"]["nozzle"] == 1.0
+
+
 def test_causes() -> None:
     items = (item(), item(nozzle(2)), item(nozzle(3, 2)))
     told = [finding(at=10.6), finding(cause="leak", subject=nozzle(2), at=10.7)]
@@ -268,6 +449,9 @@ def test_estimates(estimate: Estimate | None, expected: tuple[float, float | Non
         assert told is None
     else:
         assert (told["bias"], told["coverage"]) == expected
+        if expected[1] is not None:
+            limits = (0.025, 1.0) if expected[1] else (0.0, 0.975)
+            assert (told["coverage_low"], told["coverage_high"]) == limits
         assert told["rmse"] == abs(expected[0])
 
 
@@ -295,7 +479,8 @@ def test_parts_put_together_are_the_whole() -> None:
     merged = merge([score(trials[:1]), score(trials[1:])])
     assert merged["rules"].pop("on") == []
     told = whole["false_alarms"]
-    for rates in (told, told["by_rule"]["pulse_ratio"]):
+    parts = [*told["by_rule"].values(), *told["by_package"].values(), *told["by_group"].values()]
+    for rates in (told, *parts):
         for name in ("honest_nozzle_years", "per_100_nozzle_years", "low", "high", "upper_95"):
             if name in rates:
                 rates[name] = pytest.approx(rates[name], rel=2e-3)  # the years were rounded in between

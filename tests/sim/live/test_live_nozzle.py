@@ -34,7 +34,7 @@ def test_the_life_of_a_filling(play: Play) -> None:
     assert shown(nozzle) == (NozzleState.IDLE, 1500, 12_000, 0, 101, 1_010_000)
     assert nozzle.price == price_of(nozzle.plan, stage.at[0]), "the price sign"
     stage.to(998)
-    assert shown(nozzle) == (NozzleState.LIFTED, 1500, 12_000, 0, 101, 1_010_000), "until fuel flows, the last one"
+    assert shown(nozzle) == (NozzleState.LIFTED, 0, 0, 0, 101, 1_010_000), "back to zero before fuel flows"
     assert nozzle.price == 800, "held from the lifting on"
     stage.to(1010)
     assert nozzle.state is NozzleState.FUELLING

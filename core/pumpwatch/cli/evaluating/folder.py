@@ -18,7 +18,7 @@ from pumpwatch.cli.keeping import held, import_set, kept
 from pumpwatch.cli.output import stderr
 from pumpwatch.cli.serving import DEFAULT_CONFIG
 from pumpwatch.errors import BadConfig
-from pumpwatch.evaluation import Truth, TruthItem, read_truth
+from pumpwatch.evaluation import Affected, Happening, Nuisances, Truth, TruthItem, read_truth
 from pumpwatch.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -67,9 +67,20 @@ class DataFolder:
         """A foreign truth does not say; the first filling of what is touched counts."""
         return None
 
-    def happenings(self, station_id: str) -> Sequence[str]:
+    def happenings(self, station_id: str) -> Sequence[Happening]:
         """What is wrong there, by the truth."""
-        return [item.scenario for item in self.told.at(station_id)]
+        return [
+            Happening("", item.scenario, item.subject, item.onset, item.end, honest=False)
+            for item in self.told.at(station_id)
+        ]
+
+    def nuisances(self, station_id: str) -> Nuisances:
+        """Those that are usual."""
+        return Nuisances()
+
+    def affected(self, station_id: str, item: TruthItem, past: StationPast) -> Affected:
+        """Unknown."""
+        return Affected()
 
 
 @contextmanager

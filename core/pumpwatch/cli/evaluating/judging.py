@@ -23,6 +23,11 @@ class Jury:
     def __init__(self, rules: Sequence[Rule]) -> None:
         self.rules = tuple(rules)
 
+    @property
+    def packages(self) -> Mapping[str, str]:
+        """The plugin of each rule: the first word of its module."""
+        return {rule.rule: type(rule).__module__.partition(".")[0] for rule in self.rules}
+
     def station(
         self, past: StationPast
     ) -> tuple[Sequence[Finding], Mapping[str, Any], Mapping[str, str], Mapping[str, str]]:

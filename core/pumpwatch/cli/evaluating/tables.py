@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from pumpwatch.evaluation.summaries import summaries
 from pumpwatch.evaluation.words import amount, rate_words, size_words, spread_words
 
 if TYPE_CHECKING:
@@ -26,6 +27,12 @@ def print_tables(scores: Mapping[str, Any], console: Console) -> None:
         mistaken = _mistaken(scores)
         if mistaken.row_count:
             console.print(mistaken)
+    if console.width >= _WIDE:
+        for each in summaries(scores):
+            table = _table(each.title[1], *(en for _, en in each.heads))
+            for row in each.rows:
+                table.add_row(*row)
+            console.print(table)
     console.print(_false_alarms(scores))
 
 
@@ -72,10 +79,11 @@ def _scenarios(scores: Mapping[str, Any], *, wide: bool) -> Table:
             f"{first['on_time']}/{first['n']}" if first["n"] else "",
         ]
         if wide:
+            nozzle = row["attribution_next_day"]["nozzle"]
             cells += [
                 row["cause"],
                 "" if row["ratio_to_bound"] is None else f"{row['ratio_to_bound']:.1f}",
-                "" if row["attribution"]["nozzle"] is None else f"{row['attribution']['nozzle']:.0%}",
+                "" if nozzle is None else f"{nozzle:.0%}",
                 "" if estimate is None or estimate["coverage"] is None else f"{estimate['coverage']:.0%}",
                 ", ".join(row["rules"]),
             ]

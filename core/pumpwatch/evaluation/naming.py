@@ -1,0 +1,52 @@
+"""Which nozzle, dispenser and tank an alarm names: at first, and as it stands a day later; pure."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pumpwatch.evaluation.scoring import Alarm
+    from pumpwatch.evaluation.truth import Layout
+    from pumpwatch.model import Subject
+
+NAMING: Final = timedelta(days=1)
+"""After which the nozzle that an alarm names is to stand."""
+
+
+def namings(found: Alarm, others: Sequence[Alarm], layout: Layout) -> tuple[Alarm, Alarm]:
+    """Of an alarm and ``others``: the one that named the nozzle at first, and the one that stands ``NAMING`` later.
+
+    Both are of one rule and cause and about nozzles of one tank. It stands which was claimed last of all by then.
+    """
+    group = _group(found.subject, layout)
+    mates = [
+        each
+        for each in others
+        if (each.rule, each.cause) == (found.rule, found.cause)
+        and group is not None
+        and _group(each.subject, layout) == group
+    ]
+    begun = [each for each in mates if timedelta(0) < found.at - each.at <= NAMING]
+    first = min(begun, key=lambda each: (each.at, each.subject.key), default=found)
+    until = first.at + NAMING
+    standing = [each for each in (found, *mates) if first.at <= each.at <= until]
+    return first, max(standing, key=lambda each: max(at for at in each.times if at <= until))
+
+
+def named(told: Subject, true: Subject) -> dict[str, bool | None]:
+    """Which parts the alarm names as the truth does; None where the truth names none."""
+    return {
+        part: None
+        if getattr(true, f"{part}_id") is None
+        else getattr(told, f"{part}_id") == getattr(true, f"{part}_id")
+        for part in ("dispenser", "nozzle", "tank")
+    }
+
+
+def _group(subject: Subject, layout: Layout) -> tuple[str, ...] | None:
+    """The tanks from which a nozzle draws; None where no nozzle is named."""
+    home = layout.nozzles.get(subject.nozzle_id or "")
+    return None if home is None else layout.manifolds.get(home[1], (home[1],))
