@@ -3,8 +3,10 @@
 from pumpwatch.clock import Clock
 from pumpwatch.contracts import (
     About,
+    Chronicle,
     Comparison,
     Detector,
+    Digests,
     Driver,
     History,
     Line,
@@ -17,6 +19,7 @@ from pumpwatch.contracts import (
     hookimpl,
     subject_of,
 )
+from pumpwatch.display import DISPLAY
 from pumpwatch.errors import BadConfig, BadReply, NotReachable, PumpwatchError, Refused
 from pumpwatch.model import (
     Batch,
@@ -61,6 +64,7 @@ from pumpwatch.model import (
 from pumpwatch.past import RESUBMITTED, Channel, Chart, Levels, Sales, StationPast, resubmission, resubmissions
 
 __all__ = [
+    "DISPLAY",
     "RESUBMITTED",
     "About",
     "BadConfig",
@@ -68,6 +72,7 @@ __all__ = [
     "Batch",
     "Channel",
     "Chart",
+    "Chronicle",
     "Clock",
     "Comparison",
     "CovertTest",
@@ -78,6 +83,7 @@ __all__ = [
     "Detector",
     "DeviceEvent",
     "DeviceIdentity",
+    "Digests",
     "Dispenser",
     "Driver",
     "Estimate",

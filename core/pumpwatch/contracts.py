@@ -19,15 +19,15 @@ Hooks are for registration only and are never called in the data path.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import pluggy
 from pydantic import BaseModel, ConfigDict
 
-from pumpwatch.model import Subject
+from pumpwatch.model import CovertTest, Declaration, HotlineReport, Subject, WorkOrder, to_us
 from pumpwatch.past import Channel, StationPast
 
 if TYPE_CHECKING:
@@ -52,11 +52,15 @@ if TYPE_CHECKING:
         Tank,
         Text,
         Transaction,
-        WorkOrder,
     )
+
+_DAY_US = 86_400_000_000
 
 hookspec = pluggy.HookspecMarker("pumpwatch")
 hookimpl = pluggy.HookimplMarker("pumpwatch")
+
+Entry: TypeAlias = WorkOrder | Declaration | HotlineReport | CovertTest
+"""What people enter into the ledger, as against the records that devices report."""
 
 
 class PluginSettings(BaseModel):
@@ -265,18 +269,35 @@ class Detector(Rule):
         """Everything this detector claims at ``now``."""
 
 
-class Review(Rule):
+class Question(Rule):
+    """What ``Review`` and ``Comparison`` share: when they are put, and how much of the past they see."""
+
+    every: ClassVar[timedelta] = timedelta(hours=1)
+    """How often it is asked live."""
+    lookback: ClassVar[timedelta]
+    """How much of the past before ``since`` it must be given."""
+    wakes: ClassVar[tuple[type, ...]] = ()
+    """Types of record, or of entry in the ledger, for which it is also asked live within seconds; see ``occasion``."""
+
+    def occasion(self, record: Record | Entry, history: History) -> str | None:
+        """Name what makes a record or entry of ``wakes`` worth asking at once; None: it can wait.
+
+        The question is put to the record's station (a comparison: to all) once an occasion, soon after its first
+        record. So it names what one finding is made of, a paper that has run out, and not each filling after it; and
+        it is cheap, for every record of these types is asked about. It may be asked while the same object reviews in
+        another thread, so neither keeps anything in ``self``. What it leaves out, the next review finds, within the
+        days that reviews look back upon.
+        """
+        return repr(record)
+
+
+class Review(Question):
     """A question put to one station's past, at intervals live and once over any period in a replay. Pure.
 
     A finding is claimed at its ``detected_at``, the data time at which the evidence sufficed; it may depend on nothing
     later, and on nothing earlier than ``lookback`` before it. So the findings of a long period are those of its parts
     put together, wherever it is cut.
     """
-
-    every: ClassVar[timedelta] = timedelta(hours=1)
-    """How often it is asked live."""
-    lookback: ClassVar[timedelta]
-    """How much of the past before ``since`` it must be given."""
 
     @abstractmethod
     def review(self, past: StationPast, since: datetime, until: datetime) -> Iterable[Finding]:
@@ -287,14 +308,99 @@ class Review(Rule):
         """
 
 
-class Comparison(Rule):
+class Digests(Mapping[int, Mapping[str, "NDArray[np.float32]"]]):
+    """A station's digests by day; days without data are not among them. Each is loaded when it is looked at."""
+
+    def __init__(
+        self,
+        days: Mapping[int, Mapping[str, NDArray[np.float32]]],
+        marks: Mapping[int, bytes] | None = None,
+    ) -> None:
+        self._days = days
+        self._marks = marks or {}
+
+    def __getitem__(self, day: int) -> Mapping[str, NDArray[np.float32]]:
+        return self._days[day]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._days)
+
+    def __len__(self) -> int:
+        return len(self._days)
+
+    def mark(self, day: int) -> bytes | None:
+        """The same bytes as long as the day's digest is the same; None for a day that is not over, or not kept."""
+        return self._marks.get(day)
+
+
+class Chronicle(Review):
+    """A review whose answer needs months: each day is made into a digest once, and the digests are judged. Pure.
+
+    The server keeps the digests of days that are over and what ``conclude`` likes to remember, so that neither a day's
+    step nor a restart goes through the months again. A digest that is kept is made anew when a record that it may
+    depend on comes late, changes or goes, when the register, a chart or a work order of the station is another, and
+    when the rule, its settings or the program is. Days are those of ``utc_offset_us``, counted from 1970.
+    """
+
+    days: ClassVar[int]
+    """How many days of digests ``conclude`` must be given before ``since``."""
+    context: ClassVar[timedelta]
+    """How much of the past before a day its digest may depend on, with the register, charts and work orders."""
+    settling: ClassVar[timedelta] = timedelta(hours=1)
+    """How much after a day: fillings that are under way at its end must be known."""
+    version: ClassVar[int] = 1
+    """Of the digests; what was kept under another is not used."""
+    digests_of: ClassVar[str] = ""
+    """Rules of the same word here and the same settings make the same digests and share what is kept."""
+
+    @property
+    @abstractmethod
+    def utc_offset_us(self) -> int:
+        """Of the days' midnight."""
+
+    @abstractmethod
+    def digest(self, past: StationPast, day: int) -> Mapping[str, NDArray[np.float32]]:
+        """What of one day is needed, by name; nothing of a day without data.
+
+        The same from any ``past`` that holds ``context`` before the day, the day and ``settling`` after it.
+        """
+
+    @abstractmethod
+    def conclude(
+        self,
+        past: StationPast,
+        digests: Mapping[int, Mapping[str, NDArray[np.float32]]],
+        since: datetime,
+        until: datetime,
+        memory: MutableMapping[str, bytes] | None = None,
+    ) -> Iterable[Finding]:
+        """Everything with since < detected_at <= until, from the digests by day, which are ``Digests``.
+
+        Of ``past`` only what is registered and signed may be used, and the records of the last ``context``. ``memory``
+        is kept between calls and may be lost at any time: it may save work and never change a finding. It is shared as
+        digests are.
+        """
+
+    def days_between(self, start: datetime, end: datetime) -> range:
+        """The days that have any time in start <= time < end."""
+        first = (to_us(start) + self.utc_offset_us) // _DAY_US
+        return range(first, -((-to_us(end) - self.utc_offset_us) // _DAY_US))
+
+    def review(self, past: StationPast, since: datetime, until: datetime) -> Iterable[Finding]:
+        """Make every digest anew and conclude."""
+        try:
+            first = max(past.start, since - timedelta(days=self.days + 1))
+        except OverflowError:
+            first = past.start
+        digests = {day: self.digest(past, day) for day in self.days_between(first, min(past.end, until))}
+        return self.conclude(past, Digests({day: told for day, told in digests.items() if told}), since, until)
+
+
+class Comparison(Question):
     """A question put to all stations together: each is made into a small digest, then the digests are compared. Pure.
 
     What is said of time and cutting in ``Review`` holds here too.
     """
-
-    every: ClassVar[timedelta] = timedelta(hours=1)
-    lookback: ClassVar[timedelta]
 
     @abstractmethod
     def digest(self, past: StationPast, since: datetime, until: datetime) -> object:

@@ -16,7 +16,9 @@ from pumpwatch import (
     DeviceEvent,
     DeviceIdentity,
     Driver,
+    EventKind,
     NotReachable,
+    NozzleState,
     PluginSettings,
     Quality,
     Reading,
@@ -158,6 +160,18 @@ async def test_a_failed_read_makes_every_tag_bad_within_one_scan(error: Exceptio
         assert str(error) in bench.devices[0].reason
 
 
+async def test_a_number_that_no_float_holds_is_a_bad_reply_and_the_device_goes_on() -> None:
+    async with Bench() as bench:
+        await bench.clock.advance(3)
+        (puppet,) = bench.puppets
+        puppet.volume = -(10**400)
+        await bench.clock.advance(1)
+        assert bench.hub.latest[f"S01/D1/{FAST.name}"].quality == Quality.BAD_REPLY
+        puppet.volume = 4.0
+        await bench.clock.advance(3)
+        assert bench.links() == [True, False, True]
+
+
 async def test_a_silent_device_meets_its_deadline() -> None:
     async with Bench() as bench:
         await bench.clock.advance(3)
@@ -232,3 +246,53 @@ async def test_scan_delays_are_known() -> None:
         await bench.clock.advance(5)
         assert bench.acquisition.delay_ms(99) == 0
         assert bench.acquisition.delay_ms(99, "S99") is None
+
+
+class Pump(Puppet):
+    """A nozzle that shows what the test wants."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site)
+        self.state = NozzleState.IDLE
+        self.flow = 0.0
+
+    def tags(self) -> Sequence[Tag]:
+        return [Tag(f"nozzle-1.{name}", "", ScanClass.FAST) for name in ("state", "volume", "flow")]
+
+    async def read(self, tags: Sequence[Tag], now: datetime) -> Reading:
+        if self.hang:
+            await asyncio.Event().wait()
+        shown = {"state": int(self.state), "volume": self.volume, "flow": self.flow}
+        return Reading([Sample(f"nozzle-1.{name}", value, now) for name, value in shown.items()])
+
+
+@pytest.mark.parametrize(("left", "jump", "silent", "wrong"), [
+    (0.0, 0.0, False, None), (0.0, 1.5, False, "jump"), (0.3, 0.0, False, "no_zero"), (0.3, 2.0, False, "no_zero jump"),
+    (0.0, 1.5, True, None),
+])  # fmt: skip
+async def test_a_filling_whose_looks_do_not_fit_is_an_event(
+    left: float, jump: float, silent: bool, wrong: str | None
+) -> None:
+    bench, pump = Bench(), Pump(Site("S01", "D1", "S01-D1", ("S01-N01",)))
+    pump.volume = 21.37
+    bench.devices = [Device(pump.site, pump, asyncio.Lock())]
+    settings = AcquisitionSettings(fast_s=1, normal_s=10, slow_s=30, timeout_s=0.5, heartbeat_s=10)
+    bench.acquisition = Acquisition(bench.devices, settings, bench.hub, bench.clock)
+    async with bench:
+        await bench.clock.advance(5)
+        pump.state, pump.volume = NozzleState.LIFTED, left
+        await bench.clock.advance(4)
+        pump.state, pump.flow = NozzleState.FUELLING, 36.0
+        for second in range(30):
+            pump.volume = round(pump.volume + 0.6 + (jump if second == 15 else 0.0), 2)
+            pump.hang = silent and 13 <= second <= 17
+            await bench.clock.advance(1)
+        pump.flow = 0.0
+        await bench.clock.advance(2)
+        pump.state = NozzleState.IDLE
+        await bench.clock.advance(3)
+    told = [r for b in bench.batches for r in b.records if isinstance(r, DeviceEvent) and r.kind is EventKind.ALARM]
+    assert [e.detail["wrong"] for e in told] == ([] if wrong is None else [wrong])
+    assert {(e.station_id, e.device_id) for e in told} <= {("S01", "S01-N01")}
+    for event in told:
+        assert event.detail["excess_l"] == pytest.approx(left + jump, abs=0.05)

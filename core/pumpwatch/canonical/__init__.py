@@ -4,13 +4,14 @@ from pumpwatch.canonical.exporting import ExportedTable, ExportProgress, Format,
 from pumpwatch.canonical.folder import hold, holder
 from pumpwatch.canonical.importing import import_each, import_file, import_folder
 from pumpwatch.canonical.measured import MEASURED_TABLES, TABLES
-from pumpwatch.canonical.pasts import Pasts
+from pumpwatch.canonical.pasts import FarPast, Pasts
 
 __all__ = [
     "MEASURED_TABLES",
     "TABLES",
     "ExportProgress",
     "ExportedTable",
+    "FarPast",
     "Format",
     "Pasts",
     "Span",

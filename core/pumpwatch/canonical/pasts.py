@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import numpy as np
 
+from pumpwatch.errors import NotReachable
+from pumpwatch.historian.bulk import Numbers
 from pumpwatch.ledger import Ledger
 from pumpwatch.ledger.threads import in_thread
 from pumpwatch.model import (
@@ -19,6 +22,7 @@ from pumpwatch.model import (
     DeviceIdentity,
     EventKind,
     HotlineReport,
+    Record,
     TankReading,
     Transaction,
     from_us,
@@ -27,22 +31,23 @@ from pumpwatch.model import (
 from pumpwatch.past import SALE_COLUMNS, Chart, Levels, StationPast, sales_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
     from numpy.typing import NDArray
 
     from pumpwatch.historian import Historian
-    from pumpwatch.historian.bulk import Numbers
+    from pumpwatch.historian.bulk import Lent, Touched
     from pumpwatch.historian.rows import Plain
     from pumpwatch.ledger import Register
-    from pumpwatch.model import Record
 
 EntryT = TypeVar("EntryT")
 
 _WORDS: Final = ("payment", "preset_kind")
 _RENAMED: Final = {"start_us": "start", "end_us": "end"}
 _SALE_FIELDS: Final = tuple(_RENAMED.get(name, name) for name in SALE_COLUMNS if name != "nozzle")
+_READ_TRIES: Final = 3
 _LEVEL_FIELDS: Final = tuple({"at_us": "at"}.get(f.name, f.name) for f in fields(Levels))
 
 
@@ -89,52 +94,45 @@ class Pasts:
 
     async def station(self, station_id: str, start: datetime, end: datetime) -> StationPast:
         """Everything known of a station, with records of start <= time < end. ``KeyError`` for an unknown station."""
+        asked = await self._asked(station_id, start, end)
+        ask, numbers = self._historian.of_station, self._historian.numbers_of_station
+        told = [await numbers(kind, station_id, homes, names, *asked.span) for kind, homes, names in asked.in_numbers()]
+        rows = [await ask(kind, station_id, homes, names, *asked.span) for kind, homes, names in asked.in_rows()]
+        return await in_thread(asked.answered, told, rows)
+
+    def lent(self) -> AbstractAsyncContextManager[Lent | None]:
+        """The records for other processes to read, until this ends; None where the store cannot lend them."""
+        return self._historian.lent()
+
+    async def far(self, lent: Lent, station_id: str, start: datetime, end: datetime) -> FarPast:
+        """The same for another process to read."""
+        return FarPast(lent, await self._asked(station_id, start, end))
+
+    async def _asked(self, station_id: str, start: datetime, end: datetime) -> Asked:
         register = self.register
         station = register.station(station_id)
         if station is None:
             raise KeyError(station_id)
         dispensers, tanks = tuple(register.dispensers_of(station_id)), tuple(register.tanks_of(station_id))
         nozzles = tuple(nozzle for d in dispensers for nozzle in register.nozzles_of(d.dispenser_id))
-        nozzle_ids, tank_ids = [n.nozzle_id for n in nozzles], [t.tank_id for t in tanks]
-
-        async def rows(
-            kind: type[Record], homes: Sequence[str], names: Sequence[str]
-        ) -> Mapping[str, Sequence[tuple[Plain, ...]]]:
-            return await self._historian.of_station(kind, station_id, homes, names, to_us(start), to_us(end))
-
-        charts = await self._ledger.charts(tank_ids)
-
-        span = to_us(start), to_us(end)
-        sales = await self._historian.numbers_of_station(Transaction, station_id, nozzle_ids, _SALE_FIELDS, *span)
-        levels = await self._historian.numbers_of_station(TankReading, station_id, tank_ids, _LEVEL_FIELDS, *span)
-        drops = await rows(Delivery, tank_ids, _names(Delivery))
-        identities = await rows(DeviceIdentity, [d.dispenser_id for d in dispensers], _names(DeviceIdentity))
-        events = await rows(DeviceEvent, (), _names(DeviceEvent))
-
-        def make() -> StationPast:
-            columns = _sale_columns(sales, nozzle_ids)
-            return StationPast(
-                station=station,
-                dispensers=dispensers,
-                nozzles=nozzles,
-                tanks=tanks,
-                start=start,
-                end=end,
-                sales=sales_from(columns, nozzle_ids, *(sales.words.get(name, ()) for name in _WORDS)),
-                levels={tank: _levels(levels.series[tank]) for tank in tank_ids if len(levels.series.get(tank, ()))},
-                deliveries=_in_time(_delivery(row) for those in drops.values() for row in those),
-                events=_in_time(
-                    event for those in events.values() for event in map(_event, those) if event.station_id == station_id
-                ),
-                identities=_in_time(_identity(row) for those in identities.values() for row in those),
-                work_orders=tuple(o for o in register.orders if o.station_id == station_id),
-                declarations=self._of(Declaration, station_id),
-                reports=self._of(HotlineReport, station_id),
-                covert_tests=self._of(CovertTest, station_id),
-                charts={tank: Chart(*(np.array(c) for c in chart)) for tank, chart in charts.items()},
-            )
-
-        return await in_thread(make)
+        charts = await self._ledger.charts([t.tank_id for t in tanks])
+        nothing = sales_from(_sale_columns(Numbers({}, {}), ()), ())
+        known = StationPast(
+            station=station,
+            dispensers=dispensers,
+            nozzles=nozzles,
+            tanks=tanks,
+            start=start,
+            end=end,
+            sales=nothing,
+            levels={},
+            work_orders=tuple(o for o in register.orders if o.station_id == station_id),
+            declarations=self._of(Declaration, station_id),
+            reports=self._of(HotlineReport, station_id),
+            covert_tests=self._of(CovertTest, station_id),
+            charts={tank: Chart(*(np.array(c) for c in chart)) for tank, chart in charts.items()},
+        )
+        return Asked(known)
 
     def _station_of(self, entry: object) -> str:
         for name in ("station_id", "nozzle_id", "tank_id"):
@@ -145,6 +143,98 @@ class Pasts:
 
     def _of(self, kind: type[EntryT], station_id: str) -> tuple[EntryT, ...]:
         return tuple(self._entries.get((kind, station_id), ()))
+
+
+_Question: TypeAlias = tuple[type[Record], list[str], Sequence[str]]
+"""A kind of record, the subjects of a station that have such, and the fields that are wanted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the ledger says of a station, and what is to be asked of its records."""
+
+    known: StationPast
+    """Without records."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """From when until when, in microseconds."""
+        return to_us(self.known.start), to_us(self.known.end)
+
+    def in_numbers(self) -> tuple[_Question, ...]:
+        """Sales and levels."""
+        nozzle_ids, tank_ids = ([n.nozzle_id for n in self.known.nozzles], [t.tank_id for t in self.known.tanks])
+        return (Transaction, nozzle_ids, _SALE_FIELDS), (TankReading, tank_ids, _LEVEL_FIELDS)
+
+    def in_rows(self) -> tuple[_Question, ...]:
+        """Deliveries, identities and events."""
+        return (
+            (Delivery, [t.tank_id for t in self.known.tanks], _names(Delivery)),
+            (DeviceIdentity, [d.dispenser_id for d in self.known.dispensers], _names(DeviceIdentity)),
+            (DeviceEvent, [], _names(DeviceEvent)),
+        )
+
+    def answered(
+        self, numbers: Sequence[Numbers], rows: Sequence[Mapping[str, Sequence[tuple[Plain, ...]]]]
+    ) -> StationPast:
+        """The past, from the answers in the order of the questions."""
+        (sales, levels), (drops, identities, events) = numbers, rows
+        known = self.known
+        nozzle_ids, tank_ids = [n.nozzle_id for n in known.nozzles], [t.tank_id for t in known.tanks]
+        columns = _sale_columns(sales, nozzle_ids)
+        return replace(
+            known,
+            sales=sales_from(columns, nozzle_ids, *(sales.words.get(name, ()) for name in _WORDS)),
+            levels={tank: _levels(levels.series[tank]) for tank in tank_ids if len(levels.series.get(tank, ()))},
+            deliveries=_in_time(_delivery(row) for those in drops.values() for row in those),
+            events=_in_time(
+                event
+                for those in events.values()
+                for event in map(_event, those)
+                if event.station_id == known.station_id
+            ),
+            identities=_in_time(_identity(row) for those in identities.values() for row in those),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FarPast:
+    """A station's past that is read where it is needed: in another process. It is pickled."""
+
+    lent: Lent
+    asked: Asked
+
+    @property
+    def registered(self) -> StationPast:
+        """What the ledger says, without records."""
+        return self.asked.known
+
+    def read(self) -> StationPast:
+        """What ``Pasts.station`` gives, all of it as it was at one moment; blocks.
+
+        Raises ``NotReachable``, also where records of this span come faster than they can be read.
+        """
+        asked, station_id = self.asked, self.asked.known.station_id
+        with self.lent.opened() as reader:
+            mark = reader.touched(station_id).between(*asked.span)
+            for _ in range(_READ_TRIES):
+                numbers = [
+                    reader.numbers_of_station(kind, station_id, f, *asked.span) for kind, _, f in asked.in_numbers()
+                ]
+                rows = [reader.of_station(kind, station_id, f, *asked.span) for kind, _, f in asked.in_rows()]
+                before, mark = mark, reader.touched(station_id).between(*asked.span)
+                if mark == before:
+                    return asked.answered(numbers, rows)
+        raise NotReachable(f"{station_id}: its records change while they are read; their owner reads them himself")
+
+    def between(self, start: datetime, end: datetime) -> FarPast:
+        """The same with records of another time."""
+        return FarPast(self.lent, Asked(replace(self.asked.known, start=start, end=end)))
+
+    def touched(self) -> Touched:
+        """Marks of the station's records as they are now; ask before reading. Raises ``NotReachable``."""
+        with self.lent.opened() as reader:
+            return reader.touched(self.asked.known.station_id)
 
 
 def _names(kind: type) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from pumpwatch.cli.asking import rules_off
 from pumpwatch.cli.keeping import bar, held, kept, moment, settings_or_none
 from pumpwatch.cli.output import DEFAULT_DATA, Config, Data, PluginsDir, stderr, stdout
 from pumpwatch.cli.sending import fetch_findings
-from pumpwatch.engine import RuleBook, judge_folder, judgement_to_json
+from pumpwatch.engine import DIGESTS, RuleBook, judge_folder, judgement_to_json
 from pumpwatch.errors import BadConfig
 from pumpwatch.ledger import Ledger
 
@@ -91,7 +91,10 @@ async def _detect(
                 workers=workers,
                 stations=stations,
                 progress=lambda done, of: progress.update(task, completed=done, total=of),
+                keep=data / DIGESTS,
             )
+        if judgement.trouble:
+            stderr.print(judgement.trouble, style="yellow", markup=False, highlight=False)
         return judgement_to_json(judgement, each=each)
 
 

@@ -52,6 +52,23 @@ class _Claimed:
     """By id."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Rules that judge one record."""
+
+    at_once: tuple[RecordRule, ...]
+    patient: tuple[tuple[float, tuple[RecordRule, ...]], ...]
+    """Those that wait equally long are asked together: after so many seconds, and who."""
+
+    @classmethod
+    def of(cls, rules: Iterable[RecordRule]) -> _Watch:
+        by_patience: dict[float, list[RecordRule]] = defaultdict(list)
+        for rule in rules:
+            by_patience[rule.patience.total_seconds()].append(rule)
+        at_once = tuple(by_patience.pop(0.0, ()))
+        return cls(at_once, tuple((patience, tuple(those)) for patience, those in by_patience.items()))
+
+
 class Detection:
     """Turns records and the passing of time into findings, and hands them to whoever raises alarms.
 
@@ -78,10 +95,15 @@ class Detection:
         self.detectors = [r for r in rules if isinstance(r, Detector)]
         self.reviews = [r for r in rules if isinstance(r, Review | Comparison)]
         self._watching = {
-            kind: [r for r in self.record_rules if kind in r.watches]
+            kind: _Watch.of(r for r in self.record_rules if kind in r.watches)
             for kind in {k for r in self.record_rules for k in r.watches}
         }
-        self._reach = max((r.reach for r in self.record_rules), default=0)
+        on_sales = [r for r in self.record_rules if Transaction in r.watches]
+        self._reaching = [
+            _Watch.of(r for r in on_sales if place < r.reach)
+            for place in range(max((r.reach for r in on_sales), default=0))
+        ]
+        """Who judges the first filling after one that came late, the second, and so on."""
         self._clock = clock
         self._on_finding = on_finding
         self._on_standing = on_standing
@@ -93,9 +115,10 @@ class Detection:
         """What a rule has claimed of a record."""
         self._claims_at: dict[str, set[tuple[str, tuple[object, ...]]]] = defaultdict(set)
         """Their keys by station."""
-        self._patient: list[tuple[float, int, RecordRule, Record]] = []
-        """Records that a patient rule judges later, by the clock's seconds."""
-        self._waiting_patiently: set[tuple[str, tuple[object, ...]]] = set()
+        self._patient: list[tuple[float, int, tuple[RecordRule, ...], Record]] = []
+        """Records that patient rules judge later, by the clock's seconds."""
+        self._waiting_patiently: set[tuple[tuple[object, ...], str]] = set()
+        """Records, by what makes them the same, and the name of the rule."""
         self._numbers = itertools.count()
         self._more_patience = asyncio.Event()
 
@@ -137,16 +160,15 @@ class Detection:
         what was claimed about its time.
         """
         for record in self.history.take(records):
-            for rule in self._watching.get(type(record), ()):
-                await self._judge_soon(rule, record)
-            if self._reach and isinstance(record, Transaction):
-                for place, later in enumerate(self.history.after(record, self._reach)):
-                    for rule in self._watching[Transaction]:
-                        if place < rule.reach:
-                            await self._judge_soon(rule, later)
+            watch = self._watching.get(type(record))
+            if watch is not None:
+                await self._judge_soon(watch, record)
+            if isinstance(record, Transaction):
+                for place, later in enumerate(self.history.after(record, len(self._reaching))):
+                    await self._judge_soon(self._reaching[place], later)
             elif isinstance(record, DeviceEvent | DeviceIdentity):
                 for known in self._near(record):
-                    await self._check(known.rule, known.record)
+                    await self._check((known.rule,), known.record)
 
     def _near(self, told: DeviceEvent | DeviceIdentity) -> list[_Claimed]:
         """What was claimed of the station after, or just before, what is only told now: it may explain that."""
@@ -159,9 +181,14 @@ class Detection:
 
     async def look(self, detector: Detector) -> None:
         """Put one detector's question now."""
-        findings = self._judged(detector, partial(detector.look, self.history, self._clock.now()))
-        await self.hand_on(findings or ())
-        if detector.standing and findings is not None:
+        try:
+            findings = list(detector.look(self.history, self._clock.now()))
+        except Exception as error:  # one rule's bug must not silence the others
+            self._has_failed(detector, error)
+            return
+        self._works(detector)
+        await self.hand_on(findings)
+        if detector.standing:
             await self._on_standing(detector.rule, {f.subject.key for f in findings})
 
     async def hand_on(self, findings: Iterable[Finding]) -> None:
@@ -177,9 +204,10 @@ class Detection:
     async def judge_patiently_until(self, moment: float) -> None:
         """Judge what was due to be judged up to this moment of the clock's seconds."""
         while self._patient and self._patient[0][0] <= moment:
-            _, _, rule, record = heapq.heappop(self._patient)
-            self._waiting_patiently.discard((rule.rule, record_key(record)))
-            await self._check(rule, record)
+            _, _, rules, record = heapq.heappop(self._patient)
+            key = record_key(record)
+            self._waiting_patiently.difference_update((key, rule.rule) for rule in rules)
+            await self._check(rules, record)
 
     async def _judge_patiently(self) -> None:
         while True:
@@ -189,28 +217,39 @@ class Detection:
             await self._clock.sleep(min(LOOK_AGAIN_S, max(0.0, self._patient[0][0] - self._clock.monotonic())))
             await self.judge_patiently_until(self._clock.monotonic())
 
-    async def _judge_soon(self, rule: RecordRule, record: Record) -> None:
-        if not rule.patience:
-            await self._check(rule, record)
-            return
-        key = (rule.rule, record_key(record))
-        if key in self._claims:
-            await self._check(rule, record)
-        elif key not in self._waiting_patiently:
-            due = self._clock.monotonic() + rule.patience.total_seconds()
-            self._waiting_patiently.add(key)
-            heapq.heappush(self._patient, (due, next(self._numbers), rule, record))
-            self._more_patience.set()
-            if len(self._patient) > PATIENT_AT_MOST:
-                await self.judge_patiently_until(self._patient[0][0])
+    async def _judge_soon(self, watch: _Watch, record: Record) -> None:
+        await self._check(watch.at_once, record)
+        for patience_s, rules in watch.patient:
+            key = record_key(record)
+            claimed = [r for r in rules if (r.rule, key) in self._claims] if self._claims else []
+            if claimed:
+                await self._check(claimed, record)
+            new = tuple(r for r in rules if r not in claimed and (key, r.rule) not in self._waiting_patiently)
+            if new:
+                self._waiting_patiently.update((key, rule.rule) for rule in new)
+                due = self._clock.monotonic() + patience_s
+                heapq.heappush(self._patient, (due, next(self._numbers), new, record))
+                self._more_patience.set()
+                if len(self._patient) > PATIENT_AT_MOST:
+                    await self.judge_patiently_until(self._patient[0][0])
 
-    async def _check(self, rule: RecordRule, record: Record) -> None:
+    async def _check(self, rules: Sequence[RecordRule], record: Record) -> None:
         """Judge a record with all that is known of it, and hand on what is new since it was judged before."""
-        if rule.patience and isinstance(record, Transaction):
-            record = self.history.known(record)
-        findings = self._judged(rule, partial(rule.check, record, self.history))
-        if findings is None or not (findings or self._claims):
-            return
+        for rule in rules:
+            if rule.patience and isinstance(record, Transaction):
+                record = self.history.known(record)
+            try:
+                findings = list(rule.check(record, self.history))
+            except Exception as error:  # one rule's bug must not silence the others
+                self._has_failed(rule, error)
+                continue
+            if self.failing:
+                self._works(rule)
+            if findings or self._claims:
+                await self._compare(rule, record, findings)
+
+    async def _compare(self, rule: RecordRule, record: Record, findings: Sequence[Finding]) -> None:
+        """Hand on what a rule finds of a record now and did not before, and withdraw what it found no more."""
         key = (rule.rule, record_key(record))
         before = self._forget_claim(key)
         claimed = {finding.id: finding for finding in findings}
@@ -234,18 +273,14 @@ class Detection:
         self._claims_at[known.station_id].discard(key)
         return known.findings
 
-    def _judged(self, rule: Rule, judge: Callable[[], Iterable[Finding]]) -> list[Finding] | None:
-        """The findings; None when the rule failed."""
-        try:
-            findings = list(judge())
-        except Exception as error:  # one rule's bug must not silence the others
-            if rule.rule not in self.failing:
-                log.exception("rule %s failed", rule.rule)
-            self.failing[rule.rule] = repr(error)
-            return None
+    def _has_failed(self, rule: Rule, error: Exception) -> None:
+        if rule.rule not in self.failing:
+            log.error("rule %s failed", rule.rule, exc_info=error)
+        self.failing[rule.rule] = repr(error)
+
+    def _works(self, rule: Rule) -> None:
         if self.failing.pop(rule.rule, None):
             log.info("rule %s works again", rule.rule)
-        return findings
 
     async def _insist(self, finding: Finding) -> None:
         cause, consequences = self._affairs.take(finding)

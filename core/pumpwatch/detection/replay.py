@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
@@ -38,15 +39,18 @@ class PastHistory:
 
     def __init__(self, past: StationPast) -> None:
         self.past = past
-        self._known: dict[int, Transaction] = {}
+        self._made: list[Any] = [None] * len(past.sales)
+        self._is_made = bytearray(len(past.sales))
+        self._rows = {nozzle_id: past.sales.of(nozzle_id) for nozzle_id in past.sales.nozzle_ids}
         self._tanks = {tank.tank_id: tank for tank in past.tanks}
 
     def sale(self, row: int) -> Transaction:
         """One filling, made a record once."""
-        known = self._known.get(row)
-        if known is None:
-            known = self._known[row] = self.past.sales.record(row)
-        return known
+        if not self._is_made[row]:
+            self._made[row] = self.past.sales.record(row)
+            self._is_made[row] = True
+        made: Transaction = self._made[row]
+        return made
 
     def station(self, station_id: str) -> Station | None:
         """The registered station."""
@@ -75,24 +79,33 @@ class PastHistory:
     def before(self, sale: Transaction, limit: int) -> Sequence[Transaction]:
         """The fillings of the same nozzle before ``sale``, oldest first."""
         sales = self.past.sales
-        mine = sales.of(sale.nozzle_id)
+        mine = self._rows.get(sale.nozzle_id, slice(0, 0))
         end = to_us(sale.end)
-        row = mine.start + int(np.searchsorted(sales.end_us[mine], end))
+        row = mine.start + int(sales.end_us[mine].searchsorted(end))
         while row < mine.stop and sales.end_us[row] == end and sales.seq[row] < sale.seq:
             row += 1
-        return [self.sale(i) for i in range(max(mine.start, row - limit), row)]
+        first = max(mine.start, row - limit)
+        while (missing := self._is_made.find(0, first, row)) >= 0:
+            self.sale(missing)
+        return self._made[first:row]
 
     def events(self, station_id: str, kind: EventKind, since: datetime, until: datetime) -> Sequence[DeviceEvent]:
         """The events of a station with since <= time < until, oldest first."""
         if station_id != self.past.station_id:
             return ()
-        return [e for e in self._events.get(kind, ()) if since <= e.at < until]
+        known = self._events.get(kind)
+        if not known:
+            return ()
+        first = bisect_left(known, since, key=_time)
+        return known[first : bisect_left(known, until, first, key=_time)]
 
     @cached_property
     def _events(self) -> Mapping[EventKind, Sequence[DeviceEvent]]:
         by_kind: dict[EventKind, list[DeviceEvent]] = defaultdict(list)
         for event in self.past.events:
             by_kind[event.kind].append(event)
+        for events in by_kind.values():
+            events.sort(key=_time)
         return by_kind
 
     def latest_events(self, kind: EventKind) -> Sequence[DeviceEvent]:
@@ -122,6 +135,10 @@ class PastHistory:
             if is_signed(order)
         ]
         return sorted(named, key=lambda pair: (pair[1].at, pair[1].device_id, pair[1].kind))
+
+
+def _time(event: DeviceEvent) -> datetime:
+    return event.at
 
 
 def judge_station(
@@ -163,16 +180,28 @@ class _Judging:
         self._since, self._until = since, until
 
     def judge(self, rule: Rule) -> None:
-        """Put one rule; of one that raises nothing is kept."""
+        """Put one rule. A record that raises is raised when all others have been judged, as they are live."""
         past, since, until = self._past, self._since, self._until
         if missing := rule.needs - past.channels:
             self.off[rule.rule] = ", ".join(sorted(missing))
         elif isinstance(rule, RecordRule):
-            self.findings += list(_checked(rule, self._history, since, until))
+            self._check(rule)
         elif isinstance(rule, Review):
             self.findings += [f for f in rule.review(past, since, until) if since < f.detected_at <= until]
         elif isinstance(rule, Comparison):
             self.digests[rule.rule] = rule.digest(past, since, until)
+
+    def _check(self, rule: RecordRule) -> None:
+        raised: Exception | None = None
+        for record in _records(rule, self._history, self._since, self._until):
+            try:
+                found = list(rule.check(record, self._history))
+            except Exception as error:  # one record must not silence the rule
+                raised = raised or error
+            else:
+                self.findings += found
+        if raised is not None:
+            raise raised
 
     @cached_property
     def _history(self) -> PastHistory:
@@ -196,11 +225,6 @@ def compare_each(
         except Exception as error:  # as above
             failing[rule.rule] = f"all stations: {type(error).__name__}: {error}"
     return findings, failing
-
-
-def _checked(rule: RecordRule, history: PastHistory, since: datetime, until: datetime) -> Iterator[Finding]:
-    for record in _records(rule, history, since, until):
-        yield from rule.check(record, history)
 
 
 def _records(rule: RecordRule, history: PastHistory, since: datetime, until: datetime) -> Iterator[Record]:

@@ -17,6 +17,8 @@ from pumpwatch.detection import Detection, LiveHistory
 from pumpwatch.engine.exchange import Exchange
 from pumpwatch.engine.judging import RuleBook
 from pumpwatch.engine.reviewing import Reviewing
+from pumpwatch.engine.shelf import FILE_NAME
+from pumpwatch.engine.waking import Waking
 from pumpwatch.engine.wiring import wire
 from pumpwatch.historian import Historian
 from pumpwatch.hub import Hub
@@ -24,7 +26,7 @@ from pumpwatch.ledger import Ledger
 from pumpwatch.model import DeviceEvent, DeviceIdentity, Transaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
     from pumpwatch.clock import Clock
@@ -125,7 +127,17 @@ class Engine:
         self.detection = Detection(wiring.rules, self.history, clock, *acts)
         book = RuleBook(settings, plugins.folder)
         self.reviewing = Reviewing(
-            book, settings.detection, self.ledger, historian, clock, self.detection.hand_on, alarms.unknown
+            book,
+            settings.detection,
+            self.ledger,
+            historian,
+            clock,
+            self.detection.hand_on,
+            alarms.unknown,
+            data / FILE_NAME,
+        )
+        self.waking = Waking(
+            wiring.rules, self.ledger, historian, clock, self.history, self.detection.hand_on, alarms.unknown
         )
         self.sales = SalesToday(ZoneInfo(settings.server.time_zone), clock)
         self.sales.locate(register)
@@ -133,6 +145,8 @@ class Engine:
         self.samples_per_s = 0.0
         self.hub.attach(historian.keep)
         self.hub.attach(self.detection.take)
+        if settings.detection.review_s:
+            self.hub.attach(self.waking.take)
         self.hub.attach(self._count_sales)
 
     @classmethod
@@ -159,6 +173,7 @@ class Engine:
             group.create_task(self.historian.run(), name="historian")
             group.create_task(self.detection.run(), name="detection")
             group.create_task(self.reviewing.run(), name="reviews")
+            group.create_task(self.waking.run(), name="looks")
             group.create_task(self.acquisition.run(), name="acquisition")
             group.create_task(self._count_rate(), name="sample rate")
             group.create_task(self._keep_house(), name="retention")
@@ -200,7 +215,7 @@ class Engine:
                 "off_at": {rule: dict(stations) for rule, stations in self.reviewing.off.items()},
                 "reviewed": self.reviewing.reviewed and self.reviewing.reviewed.isoformat(),
                 "review_trouble": self.reviewing.trouble,
-                "failing": self.reviewing.failing | self.detection.failing,
+                "failing": _told_together(self.reviewing.failing, self.waking.failing, self.detection.failing),
             },
         }
 
@@ -214,10 +229,13 @@ class Engine:
         self.history.ledger = self.register
         self.sales.locate(self.register)
         self.reviewing.wake()
+        if self.settings.detection.review_s:
+            self.waking.ledger_changed()
 
     async def _remember(self) -> None:
         """Give hub, rules and counters what was known before the last stop."""
         now = self.clock.now()
+        await self.waking.remember()
         since = now - REMEMBERED
         self.hub.remember(await self.historian.latest())
         sales = await self.historian.transactions(start=min(since, self.sales.since), limit=SEEDED)
@@ -243,3 +261,13 @@ class Engine:
                 await self.historian.retention()
             except Exception:  # housekeeping must not stop supervision
                 log.exception("retention failed; it is tried again in an hour")
+
+
+def _told_together(*failing: Mapping[str, str]) -> dict[str, str]:
+    """Why each rule fails; of one that fails in several ways, all of them."""
+    whys: dict[str, list[str]] = {}
+    for told in failing:
+        for rule, why in told.items():
+            if why not in whys.setdefault(rule, []):
+                whys[rule].append(why)
+    return {rule: "; ".join(each) for rule, each in whys.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 import threading
@@ -12,13 +13,18 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from multiprocessing import active_children, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pumpwatch.contracts import Comparison, Review, Rule
+from pumpwatch.alarms import finding_to_json
+from pumpwatch.canonical import FarPast, Pasts
+from pumpwatch.contracts import Chronicle, Comparison, Review, Rule
 from pumpwatch.detection import RECORDS_BACK, Claim, arbitrate, compare_each, in_order, judge_each
+from pumpwatch.engine.chronicles import earlier, judge_chronicles
+from pumpwatch.engine.shelf import mend, set_aside
 from pumpwatch.engine.wiring import rules_for
 from pumpwatch.errors import BadConfig, NotReachable
 from pumpwatch.plugins import Plugins
@@ -27,8 +33,12 @@ from pumpwatch.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pumpwatch.historian import Historian
+    from pumpwatch.ledger import Ledger
     from pumpwatch.model import Finding
     from pumpwatch.past import StationPast
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +78,8 @@ class Judgement:
     """By rule, then station: which data are missing there."""
     failing: dict[str, str] = field(default_factory=dict)
     """Rules that raised, with the last station and why."""
-
-
-def _earlier(at: datetime, by: timedelta) -> datetime:
-    """So much before; at the ends of the calendar, the end itself."""
-    try:
-        return at - by
-    except OverflowError:
-        return datetime.min.replace(tzinfo=UTC) if by > timedelta(0) else datetime.max.replace(tzinfo=UTC)
+    trouble: str | None = None
+    """Why what is reckoned day by day could not be kept; it changes no finding."""
 
 
 def lookback(rules: Sequence[Rule]) -> timedelta:
@@ -86,8 +90,10 @@ def lookback(rules: Sequence[Rule]) -> timedelta:
 class Judges:
     """Processes that judge. Made once, used for many periods; ``judges`` closes them."""
 
-    def __init__(self, pool: ProcessPoolExecutor, book: RuleBook, workers: int) -> None:
+    def __init__(self, pool: ProcessPoolExecutor, book: RuleBook, workers: int, keep: Path | None) -> None:
         self._pool = pool
+        self._keep = keep
+        self._spoilt = False
         self._book = book
         self._workers = workers
         self.rules = book.rules()
@@ -99,30 +105,40 @@ class Judges:
         since: datetime,
         until: datetime,
         progress: Callable[[int], object] = lambda _: None,
+        far: Callable[[str, datetime, datetime], Awaitable[FarPast]] | None = None,
     ) -> Judgement:
-        """Every finding of since < detected_at <= until at these stations.
+        """Every finding of since < detected_at <= until at these stations, which are judged in this order.
 
-        ``past`` reads a station's past between two times; ``progress`` is told how many stations are done. Raises
-        ``NotReachable`` when a process has died.
+        ``past`` reads a station's past between two times; ``far`` lets the processes read it, and where they cannot,
+        ``past`` is asked; ``progress`` is told how many stations are done. Raises ``NotReachable`` when a process has
+        died.
         """
-        start, end = _earlier(since, lookback(self.rules)), _earlier(until, -timedelta(microseconds=1))
+        end = earlier(until, -timedelta(microseconds=1))
+        start = earlier(since, lookback(self.rules))
+        # Chronicles read for themselves what they need; see engine.chronicles.
+        near = earlier(since, lookback([rule for rule in self.rules if not isinstance(rule, Chronicle)]))
         judgement = Judgement(off=defaultdict(dict))
+        self._spoilt = False
         digests: dict[str, Mapping[str, Any]] = {}
         waiting: dict[asyncio.Future[Any], str] = {}
+        to_do = [(station_id, far or past) for station_id in reversed(station_ids)]
         try:
-            for station_id in station_ids:
-                one = await past(station_id, start, end)
-                waiting[asyncio.wrap_future(self._pool.submit(_judge, one, since, until))] = station_id
-                if len(waiting) > self._workers:
-                    await self._gather(waiting, judgement, digests, progress, asyncio.FIRST_COMPLETED)
-            while waiting:
-                await self._gather(waiting, judgement, digests, progress, asyncio.ALL_COMPLETED)
+            while to_do or waiting:
+                if to_do:
+                    station_id, read = to_do.pop()
+                    one = await read(station_id, near if read is far else start, end)
+                    waiting[asyncio.wrap_future(self._pool.submit(_judge, one, since, until))] = station_id
+                if len(waiting) > self._workers or not to_do:
+                    for station_id in await self._gather(waiting, judgement, digests, progress):
+                        to_do.append((station_id, past))
         except BrokenProcessPool as error:
             raise NotReachable("a judging process has died, perhaps for want of memory; use fewer workers") from error
         finally:
             for task in waiting:
                 task.cancel()
-        told = {station_id: digests[station_id] for station_id in station_ids}
+        if judgement.trouble and self._keep is not None:
+            judgement.trouble = await asyncio.to_thread(_told_of, self._keep, judgement.trouble, spoilt=self._spoilt)
+        told = dict(sorted(digests.items()))
         await asyncio.to_thread(self._conclude, judgement, told, since, until)
         judgement.off = {rule: dict(sorted(those.items())) for rule, those in sorted(judgement.off.items())}
         return judgement
@@ -135,35 +151,49 @@ class Judges:
         judgement.findings = in_order([*judgement.findings, *findings])
         judgement.claims = arbitrate(judgement.findings, self.rules)
 
-    @staticmethod
     async def _gather(
+        self,
         waiting: dict[asyncio.Future[Any], str],
         judgement: Judgement,
         digests: dict[str, Mapping[str, Any]],
         progress: Callable[[int], object],
-        when: str,
-    ) -> None:
-        done, _ = await asyncio.wait(waiting, return_when=when)
+    ) -> list[str]:
+        """Take what is done; stations that a process could not read are returned."""
+        done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        unread = []
         for task in done:
             station_id = waiting.pop(task)
-            findings, digests[station_id], off, failing = task.result()
+            told = task.result()
+            if isinstance(told, str):
+                log.warning("%s is read by its owner instead: %s", station_id, told)
+                unread.append(station_id)
+                continue
+            findings, digests[station_id], off, failing, (trouble, spoilt) = told
+            judgement.trouble = judgement.trouble or trouble
+            self._spoilt |= spoilt
             judgement.findings += findings
             judgement.failing |= failing
             for rule, missing in off.items():
                 judgement.off[rule][station_id] = missing
             progress(len(digests))
+        return unread
 
 
 @contextmanager
-def judges(book: RuleBook, workers: int = 2) -> Iterator[Judges]:
+def judges(book: RuleBook, workers: int = 2, keep: Path | None = None) -> Iterator[Judges]:
     """Judging processes for as long as they are needed; whatever they do is broken off when something goes wrong.
 
-    Raises ``BadSettings`` before any is started.
+    ``keep`` is a file for the digests of days (``engine.shelf``), which nobody else may use meanwhile. Raises
+    ``BadSettings`` before any is started.
     """
     others = set(active_children())
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (book,))
+    if keep is not None and (trouble := mend(keep)):
+        log.warning("%s", trouble)
+    for library in ("OPENBLAS", "OMP", "MKL"):  # one core a process: threads of their own would fight for it
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (book, keep))
     try:
-        yield Judges(pool, book, workers)
+        yield Judges(pool, book, workers, keep)
     except BaseException:
         for child in set(active_children()) - others:
             child.kill()
@@ -172,14 +202,64 @@ def judges(book: RuleBook, workers: int = 2) -> Iterator[Judges]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def _told_of(keep: Path, trouble: str, *, spoilt: bool) -> str:
+    """Begin a damaged file anew; what is to be said of it."""
+    told = set_aside(keep, trouble) if spoilt else f"{keep}: {trouble}"
+    log.warning("%s", told)
+    return told
+
+
+def judgement_to_json(judgement: Judgement, *, each: bool) -> dict[str, Any]:
+    """``findings``, one for each cause with how many and the last, or ``each``; and where rules are ``off``."""
+    if each:
+        return {"findings": [finding_to_json(finding) for finding in judgement.findings], "off": judgement.off}
+    findings = []
+    for claim in judgement.claims:
+        same = (claim.root, *claim.later)
+        more = {"count": len(same), "last": max(finding.detected_at for finding in same).isoformat()}
+        findings.append(finding_to_json(claim.finding) | more)
+    return {"findings": findings, "off": judgement.off}
+
+
+async def judge_folder(
+    book: RuleBook,
+    ledger: Ledger,
+    historian: Historian,
+    since: datetime | None,
+    until: datetime | None,
+    *,
+    workers: int = 2,
+    stations: Collection[str] = (),
+    progress: Callable[[int, int], object] = lambda _done, _of: None,
+    keep: Path | None = None,
+) -> Judgement:
+    """Judge what ledger and historian hold; None is from the first or to the last record; ``keep`` as in ``judges``."""
+    pasts = await Pasts.load(ledger, historian)
+    span = await pasts.span()
+    if span is None or not pasts.station_ids:
+        return Judgement()
+    since = span[0] - timedelta(microseconds=1) if since is None else since
+    until = span[1] if until is None else until
+    if strange := sorted(set(stations) - set(pasts.station_ids)):
+        raise BadConfig(f"there is no station {strange[0]!r}; there are {', '.join(pasts.station_ids)[:300]}")
+    chosen = [station for station in pasts.station_ids if not stations or station in stations]
+    chosen.sort(key=lambda station: -len(pasts.register.nozzles_at(station)))  # so that no long one comes last
+    async with pasts.lent() as lent:
+        far = None if lent is None else partial(pasts.far, lent)
+        with judges(book, min(workers, max(len(chosen), 1)), keep) as bench:
+            progress(0, len(chosen))
+            return await bench.judge(chosen, pasts.station, since, until, lambda done: progress(done, len(chosen)), far)
+
+
 # ---------------------------------------------------------------- in the processes
 
 _rules: tuple[Rule, ...] = ()
+_keep: Path | None = None
 
 
-def _begin(book: RuleBook) -> None:
+def _begin(book: RuleBook, keep: Path | None) -> None:
     """Ctrl-C is the parent's to handle; a process whose parent has died ends at once."""
-    global _rules  # noqa: PLW0603 - what an initializer is for
+    global _rules, _keep
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
     if parent is not None:
@@ -189,10 +269,20 @@ def _begin(book: RuleBook) -> None:
             os._exit(1)
 
         threading.Thread(target=follow, daemon=True).start()
-    _rules = book.rules()
+    _rules, _keep = book.rules(), keep
 
 
 def _judge(
-    past: StationPast, since: datetime, until: datetime
-) -> tuple[list[Finding], dict[str, Any], dict[str, str], dict[str, str]]:
-    return judge_each(past, _rules, since, until)
+    past: StationPast | FarPast, since: datetime, until: datetime
+) -> tuple[list[Finding], dict[str, Any], dict[str, str], dict[str, str], tuple[str | None, bool]] | str:
+    """As ``judge_each``, and why nothing could be kept, if the file is damaged; why the past could not be read."""
+    if not isinstance(past, FarPast):
+        return (*judge_each(past, _rules, since, until), (None, False))
+    chronicles = [rule for rule in _rules if isinstance(rule, Chronicle)]
+    others = [rule for rule in _rules if not isinstance(rule, Chronicle)]
+    try:
+        findings, digests, off, failing = judge_each(past.read(), others, since, until) if others else ([], {}, {}, {})
+        said = judge_chronicles(past, chronicles, since, until, _keep)
+    except NotReachable as error:
+        return str(error)
+    return findings + said.findings, digests, off | said.off, failing | said.failing, (said.trouble, said.spoilt)

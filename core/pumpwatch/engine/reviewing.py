@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pumpwatch.alarms import finding_to_json
-from pumpwatch.canonical import Pasts
-from pumpwatch.engine.judging import Judgement, judges, lookback
-from pumpwatch.errors import BadConfig, PumpwatchError, Refused
+from pumpwatch.engine.judging import judge_folder, lookback
+from pumpwatch.errors import PumpwatchError, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from pumpwatch.clock import Clock
-    from pumpwatch.engine.judging import RuleBook
+    from pumpwatch.engine.judging import Judgement, RuleBook
     from pumpwatch.historian import Historian
     from pumpwatch.ledger import Ledger
     from pumpwatch.model import Finding
@@ -34,7 +33,7 @@ SETTLE_S = 60.0
 class Reviewing:
     """Puts every rule to the past of the last days, at intervals and after an import; findings seen before are left.
 
-    Record rules are among them: they find in the store what a restart or an import kept from them. After an import it
+    Record rules are among them: they find in the store what a restart or an import kept from them. After either it
     looks back as far as any rule does: what came may be a month's declaration.
     """
 
@@ -47,7 +46,9 @@ class Reviewing:
         clock: Clock,
         hand_on: Callable[[Iterable[Finding]], Awaitable[object]],
         unknown: Callable[[Iterable[Finding]], Awaitable[Sequence[Finding]]],
+        keep: Path,
     ) -> None:
+        """``keep`` is the file for the digests of days; see ``engine.shelf``."""
         self.off: dict[str, dict[str, str]] = {}
         """By rule, then station: which data are missing there; as of the last review."""
         self.failing: dict[str, str] = {}
@@ -63,6 +64,7 @@ class Reviewing:
         self._clock = clock
         self._hand_on = hand_on
         self._unknown = unknown
+        self._keep = keep
         self._wanted = asyncio.Event()
         self._turn = asyncio.Lock()
 
@@ -75,7 +77,7 @@ class Reviewing:
         if not self._settings.review_s:
             return
         pause = min(FIRST_REVIEW_S, self._settings.review_s)
-        asked = False
+        asked = True  # nobody knows what came just before the last stop
         while True:
             asked = await self._pause(pause) or asked
             now = self._clock.now()
@@ -114,7 +116,7 @@ class Reviewing:
         async with self._turn:
             return await judge_folder(
                 self._book.choose(names), self._ledger, self._historian, since, until,
-                workers=workers, stations=stations, progress=progress,
+                workers=workers, stations=stations, progress=progress, keep=self._keep,
             )  # fmt: skip
 
     async def _pause(self, seconds: float) -> bool:
@@ -131,41 +133,3 @@ class Reviewing:
             over.cancel()
             await asyncio.gather(asked, over, return_exceptions=True)
             self._wanted.clear()
-
-
-def judgement_to_json(judgement: Judgement, *, each: bool) -> dict[str, Any]:
-    """``findings``, one for each cause with how many and the last, or ``each``; and where rules are ``off``."""
-    if each:
-        return {"findings": [finding_to_json(finding) for finding in judgement.findings], "off": judgement.off}
-    findings = []
-    for claim in judgement.claims:
-        same = (claim.root, *claim.later)
-        more = {"count": len(same), "last": max(finding.detected_at for finding in same).isoformat()}
-        findings.append(finding_to_json(claim.finding) | more)
-    return {"findings": findings, "off": judgement.off}
-
-
-async def judge_folder(
-    book: RuleBook,
-    ledger: Ledger,
-    historian: Historian,
-    since: datetime | None,
-    until: datetime | None,
-    *,
-    workers: int = 2,
-    stations: Collection[str] = (),
-    progress: Callable[[int, int], object] = lambda _done, _of: None,
-) -> Judgement:
-    """Judge what ledger and historian hold; None is from the first or to the last record."""
-    pasts = await Pasts.load(ledger, historian)
-    span = await pasts.span()
-    if span is None or not pasts.station_ids:
-        return Judgement()
-    since = span[0] - timedelta(microseconds=1) if since is None else since
-    until = span[1] if until is None else until
-    if strange := sorted(set(stations) - set(pasts.station_ids)):
-        raise BadConfig(f"there is no station {strange[0]!r}; there are {', '.join(pasts.station_ids)[:300]}")
-    chosen = [station for station in pasts.station_ids if not stations or station in stations]
-    with judges(book, min(workers, max(len(chosen), 1))) as bench:
-        progress(0, len(chosen))
-        return await bench.judge(chosen, pasts.station, since, until, lambda done: progress(done, len(chosen)))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Protocol, runtime_checkable
@@ -16,6 +18,7 @@ from pumpwatch.historian.rows import SHAPES, Form, Plain, Shape, mended_json
 from pumpwatch.model import Batch, Record, SampleBatch, Transaction, from_us, to_us
 
 _PAGE: Final = 20_000
+_HOUR_US: Final = 3_600_000_000
 _LONG_AGO_US: Final = to_us(datetime(1970, 1, 1, tzinfo=UTC))
 _FAR_US: Final = to_us(datetime(2100, 1, 1, tzinfo=UTC))
 
@@ -63,6 +66,24 @@ class Numbers:
     """Of each field that holds words: those its numbers count in; −1 is none."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Touched:
+    """Marks of a station's records, hour by hour: where records came, changed or went, the mark is another."""
+
+    file: int
+    """Mark of the store itself."""
+    hour: NDArray[np.int64]
+    """(n,) hours since 1970 UTC in which there ever were records, in order."""
+    stamp: NDArray[np.int64]
+    """(n,)"""
+
+    def between(self, start_us: int, end_us: int) -> bytes:
+        """The same bytes only as long as no record of start <= time < end has come, changed or gone."""
+        mine = slice(*self.hour.searchsorted(np.array([start_us // _HOUR_US, -(-end_us // _HOUR_US)])).tolist())
+        told = (np.array([self.file], np.int64), self.hour[mine], self.stamp[mine])
+        return hashlib.blake2b(b"".join(each.tobytes() for each in told), digest_size=16).digest()
+
+
 @runtime_checkable
 class BulkRecords(Protocol):
     """A store that takes and gives records in bulk. One that does not is served record by record."""
@@ -88,6 +109,38 @@ class BulkRecords(Protocol):
 
     async def attribute_names(self, kind: type[Record], start_us: int, end_us: int) -> set[str]:
         """Names of all attributes among those records."""
+
+
+class Reader(Protocol):
+    """Answers as ``BulkRecords`` does, but blocks: for processes that do nothing else."""
+
+    def of_station(
+        self, kind: type[Record], station_id: str, names: Sequence[str], start_us: int, end_us: int
+    ) -> Mapping[str, Sequence[tuple[Plain, ...]]]:
+        """See ``BulkRecords``. Raises ``NotReachable``."""
+
+    def numbers_of_station(
+        self, kind: type[Record], station_id: str, names: Sequence[str], start_us: int, end_us: int
+    ) -> Numbers:
+        """See ``BulkRecords``. Raises ``NotReachable``."""
+
+    def touched(self, station_id: str) -> Touched:
+        """Marks of what is stored by now. Raises ``NotReachable``."""
+
+
+class Lent(Protocol):
+    """Records that other processes may read for a while. It is pickled."""
+
+    def opened(self) -> AbstractContextManager[Reader]:
+        """Read in this process. Raises ``NotReachable``; the owner may still answer, and mend what is damaged."""
+
+
+@runtime_checkable
+class LendsRecords(Protocol):
+    """A store whose records other processes can read by themselves; most cannot."""
+
+    def lent(self) -> AbstractAsyncContextManager[Lent]:
+        """Others may read what is stored by now, while the store goes on; they must have closed when this ends."""
 
 
 async def add_block(store: Store, block: RecordBlock, arrived: datetime) -> Taken:

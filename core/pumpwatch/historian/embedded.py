@@ -7,8 +7,8 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, cast
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
+
+    from pumpwatch.historian.reading import LentRecords
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -203,6 +205,24 @@ class EmbeddedStore(Store):
     ) -> Mapping[str, Sequence[tuple[Plain, ...]]]:
         """The bulk door for reviews; see ``historian.bulk``."""
         return await self._in_thread(self._records.of_station, kind, station_id, names, start_us, end_us)
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[LentRecords]:
+        """Lend the records to other processes; see ``historian.bulk``."""
+        if self._threads is None:
+            raise NotReachable(f"{self.folder}: the store is closed")
+        lending = self._records.lent()
+        entering = self._submit(self._threads, lending.__enter__)
+
+        def give_back() -> None:
+            with suppress(CancelledError):
+                if entering.exception() is None:  # waits: it may be under way yet
+                    lending.__exit__(None, None, None)
+
+        try:
+            yield await asyncio.wrap_future(entering)
+        finally:
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, give_back))
 
     async def attribute_names(self, kind: type[Record], start_us: int, end_us: int) -> set[str]:
         """The bulk door for exports; see ``historian.bulk``."""

@@ -244,6 +244,16 @@ class Historian:
             self._drain.opened_store(), kind, station_id, homes, names, start_us, end_us
         )
 
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[bulk.Lent | None]:
+        """The store's records for other processes to read, until this ends; None from a store that cannot lend."""
+        store = self._drain.opened_store()
+        if isinstance(store, bulk.LendsRecords):
+            async with store.lent() as lent:
+                yield lent
+        else:
+            yield None
+
     async def attribute_names(self, kind: type[Record], homes: Sequence[str], start_us: int, end_us: int) -> set[str]:
         """Names of all attributes among those records."""
         return await bulk.attribute_names(self._drain.opened_store(), kind, homes, start_us, end_us)

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from pumpwatch.errors import BadConfig
 from pumpwatch.historian.rows import SHAPES, Form, Shape
+from pumpwatch.historian.touching import prepare_touched, touch_all
 
-LAYOUT: Final = 1
-"""Written into the file; 0 is the layout of tables with row numbers and four indices each."""
+LAYOUT: Final = 2
+"""Written into the file; 1 did not note which hours are touched, 0 had tables with row numbers and four indices."""
+_CLUSTERED: Final = 1
 _TYPES: Final[Mapping[Form, str]] = {
     Form.INTEGER: "INTEGER",
     Form.TIME: "INTEGER",
@@ -44,7 +46,7 @@ def prepare(file: sqlite3.Connection) -> None:
         file.execute(_SUBJECTS)
         for shape in SHAPES.values():
             known = _columns(file, "main", shape.table)
-            if layout < LAYOUT and known:
+            if layout < _CLUSTERED and known:
                 _move(file, shape, known)
                 continue
             file.execute(_create(shape))
@@ -53,6 +55,9 @@ def prepare(file: sqlite3.Connection) -> None:
                     file.execute(
                         f'ALTER TABLE {shape.table} ADD COLUMN "{column.name}" {_TYPES.get(column.form, "TEXT")}'
                     )
+        prepare_touched(file)
+        if layout < LAYOUT:
+            touch_all(file)
         file.execute(f"PRAGMA user_version = {LAYOUT}")
 
 
@@ -168,7 +173,9 @@ def _salvage_clustered(file: sqlite3.Connection, shape: Shape, names: Sequence[s
             before = file.total_changes
             last = None
             while some := list(islice(readable, 10_000)):
-                file.executemany(values, some)
+                with file:  # one commit for all: each waits for the disk
+                    file.execute("BEGIN")
+                    file.executemany(values, some)
                 last = some[-1][time]
             saved += file.total_changes - before
             edges.append(last)

@@ -7,10 +7,11 @@ import math
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from contextlib import contextmanager, suppress
+from itertools import islice
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 
@@ -18,12 +19,11 @@ from pumpwatch.errors import BadConfig, NotReachable, Refused
 from pumpwatch.historian.bulk import Difference, Numbers, RecordBlock, Taken
 from pumpwatch.historian.damage import is_damage, kept_aside, move_aside
 from pumpwatch.historian.layout import column_names, listed, prepare, salvage
-from pumpwatch.historian.rows import SHAPES, Form, Plain, Shape, mended
+from pumpwatch.historian.reading import LentRecords, numbers_of, rows_of, span
+from pumpwatch.historian.rows import SHAPES, Plain, Shape, mended
+from pumpwatch.historian.touching import HOUR_US, by_hour, hours_of, touch, touch_all
 from pumpwatch.model import DeviceEvent, Record, SampleBatch, Transaction
 from pumpwatch.past import resubmission
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 T = TypeVar("T")
 
@@ -33,6 +33,11 @@ _KEEP_LATEST: Final = (
 )
 _KEEP_SUBJECT: Final = "INSERT OR IGNORE INTO subjects VALUES (?, ?, ?)"
 _BULK_CACHE_KIB: Final = 65_536
+_WAIT_S: Final = 1.0
+"""How long to wait for others who have the file open; within one server nobody has, but readers whom it was lent."""
+_WAIT_MENDING_S: Final = 60.0
+"""The same for a file made anew, which readers find empty and leave at once."""
+_LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _SALES: Final = SHAPES[Transaction]
 _EVENTS: Final = SHAPES[DeviceEvent]
 
@@ -47,6 +52,7 @@ class Records:
         self._open_file: sqlite3.Connection | None = None
         self._subjects: set[tuple[str, str, str]] = set()
         """Table, station and subject of every series there is: what a question without an id is put to."""
+        self._lendings = 0
 
     @property
     def damage(self) -> tuple[str, ...]:
@@ -57,7 +63,7 @@ class Records:
         """Open or create the file. Raises ``BadConfig`` when it cannot be had."""
         self._damage.extend(kept_aside(self.path))
         try:
-            self._connect()
+            self._connect(_WAIT_S)
         except sqlite3.DatabaseError as error:
             if not is_damage(error):
                 self.close()
@@ -93,9 +99,11 @@ class Records:
                 file.execute("BEGIN IMMEDIATE")
                 if sales := rows.get(_SALES):
                     rows.setdefault(_EVENTS, []).extend(_resubmitted(file, sales))
+                hours: set[tuple[str, int]] = set()
                 for shape, those in rows.items():
-                    file.executemany(_insert(shape) + _fill(shape), those)
+                    hours |= _kept(file, shape, those)
                     news |= self._unknown(file, shape, those)
+                touch(file, hours)
                 file.executemany(_KEEP_LATEST, latest)
             self._subjects |= news
 
@@ -122,10 +130,12 @@ class Records:
                 added = file.total_changes - before
                 filled, differing = (0, ()) if added == len(rows) else _compared(file, shape, rows)
                 news = self._unknown(file, shape, rows)
+                hours = hours_of(shape, rows) if added or filled else set()
                 if shape is _SALES and differing:
                     events = _resubmitted(file, [rows[d.number] for d in differing])
-                    file.executemany(_insert(_EVENTS) + _fill(_EVENTS), events)
+                    hours |= _kept(file, _EVENTS, events)
                     news |= self._unknown(file, _EVENTS, events)
+                touch(file, hours)
             self._subjects |= news
             return Taken(added, filled, differing)
 
@@ -161,7 +171,7 @@ class Records:
             series: list[Iterator[tuple[Plain, ...]]] = []
             for table, station, name in sorted(self._subjects):
                 if table == shape.table and station_id in (None, station) and subject in (None, name):
-                    where, given = _span(shape, station, name, start_us, end_us)
+                    where, given = span(shape, station, name, start_us, end_us)
                     sql = f'SELECT {_fields(shape)} FROM {table} WHERE {where} ORDER BY "{shape.time}" DESC LIMIT ?'  # noqa: S608
                     series.append(file.execute(sql, (*given, limit)))
             return list(islice(heapq.merge(*series, key=itemgetter(time), reverse=True), limit))
@@ -180,7 +190,7 @@ class Records:
     ) -> list[tuple[Plain, ...]]:
         """At most n rows of one series with start <= time < end, in their order, after the row with this key."""
         shape = SHAPES[kind]
-        where, given = _span(shape, *pair, start_us, end_us)
+        where, given = span(shape, *pair, start_us, end_us)
         rest = shape.order[len(shape.home) :]
         if after:
             where += f" AND ({listed(rest)}) > ({', '.join('?' * len(rest))})"
@@ -197,7 +207,7 @@ class Records:
             ends: list[int] = []
             for table, station, name in self._subjects:
                 if table == shape.table:
-                    where, given = _span(shape, station, name, None, None)
+                    where, given = span(shape, station, name, None, None)
                     for edge in ("min", "max"):
                         sql = f'SELECT {edge}("{shape.time}") FROM {table} WHERE {where}'  # noqa: S608
                         ends += [at for (at,) in file.execute(sql, given) if at is not None]
@@ -210,50 +220,36 @@ class Records:
         self, kind: type[Record], station_id: str, names: Sequence[str], start_us: int, end_us: int
     ) -> dict[str, list[tuple[Plain, ...]]]:
         """These fields of a station's records with start <= time < end, by subject, each series in its order."""
-        shape = SHAPES[kind]
-        rest = listed(shape.order[len(shape.home) :])
-
-        def find(file: sqlite3.Connection) -> dict[str, list[tuple[Plain, ...]]]:
-            found: dict[str, list[tuple[Plain, ...]]] = {}
-            for table, station, name in sorted(self._subjects):
-                if table == shape.table and station == station_id:
-                    where, given = _span(shape, station, name, start_us, end_us)
-                    sql = f"SELECT {listed(names)} FROM {table} WHERE {where} ORDER BY {rest}"  # noqa: S608
-                    found[name] = file.execute(sql, given).fetchall()
-            return found
-
-        return self._guarded(find)
+        return self._guarded(lambda file: rows_of(file, SHAPES[kind], station_id, names, start_us, end_us))
 
     def numbers_of_station(
         self, kind: type[Record], station_id: str, names: Sequence[str], start_us: int, end_us: int
     ) -> Numbers:
         """As ``of_station``, but as numbers: series never are Python's rows."""
-        shape = SHAPES[kind]
-        forms = {column.name: column.form for column in shape.columns}
-        rest = listed(shape.order[len(shape.home) :])
+        return self._guarded(lambda file: numbers_of(file, SHAPES[kind], station_id, names, start_us, end_us))
 
-        def find(file: sqlite3.Connection) -> Numbers:
-            those = sorted(n for t, s, n in self._subjects if t == shape.table and s == station_id)
-            spans = {name: _span(shape, station_id, name, start_us, end_us) for name in those}
-            words: dict[str, tuple[str, ...]] = {}
-            for field in names:
-                if forms[field] is Form.TEXT:
-                    told: set[str] = set()
-                    for where, given in spans.values():
-                        found = file.execute(f'SELECT DISTINCT "{field}" FROM {shape.table} WHERE {where}', given)  # noqa: S608
-                        told.update(word for (word,) in found if word is not None)
-                    words[field] = tuple(sorted(told))
-            file.create_function("place_in", 2, lambda field, word: words[field].index(word), deterministic=True)
-            series: dict[str, NDArray[np.float64]] = {}
-            for name, (where, given) in spans.items():
-                chosen = ", ".join(_as_number(field, forms[field]) for field in names)
-                sql = f"SELECT {chosen} FROM {shape.table} WHERE {where} ORDER BY {rest}"  # noqa: S608
-                flat = np.fromiter(chain.from_iterable(file.execute(sql, given)), np.float64)
-                flat[np.isinf(flat)] = np.nan
-                series[name] = flat.reshape(-1, len(names))
-            return Numbers(series, words)
+    @contextmanager
+    def lent(self) -> Iterator[LentRecords]:
+        """Others may read the file meanwhile, and must have closed it before this ends."""
+        try:
+            self._lend(1)
+            yield LentRecords(self.path)
+        finally:
+            self._lend(-1)
 
-        return self._guarded(find)
+    def _lend(self, more: int) -> None:
+        with self._lock:
+            self._lendings += more
+
+        with suppress(
+            NotReachable, sqlite3.OperationalError
+        ):  # closed, or somebody still reads: the next write asks again
+            self._guarded(self._lock_or_share)
+
+    def _lock_or_share(self, file: sqlite3.Connection) -> None:
+        file.execute(f"PRAGMA locking_mode = {'NORMAL' if self._lendings else 'EXCLUSIVE'}")
+        file.execute("BEGIN IMMEDIATE")
+        file.execute("COMMIT")  # only now it is so
 
     def attribute_names(self, kind: type[Record], start_us: int, end_us: int) -> set[str]:
         """Names of all attributes among the records with start <= time < end."""
@@ -287,8 +283,15 @@ class Records:
         def forget(file: sqlite3.Connection) -> None:
             for table, station, name in sorted(self._subjects):
                 if table == shape.table:
-                    where, given = _span(shape, station, name, None, before_us)
-                    file.execute(f"DELETE FROM {table} WHERE {where}", given)  # noqa: S608 - names from SHAPES
+                    where, given = span(shape, station, name, None, before_us)
+                    with file:
+                        file.execute("BEGIN IMMEDIATE")
+                        first = f'SELECT min("{shape.time}") FROM {table} WHERE {where}'  # noqa: S608 - from SHAPES
+                        (oldest,) = file.execute(first, given).fetchone()
+                        if oldest is not None:
+                            file.execute(f"DELETE FROM {table} WHERE {where}", given)  # noqa: S608 - the same
+                            hours = range(oldest // HOUR_US, before_us // HOUR_US + 1)
+                            touch(file, ((station, hour) for hour in hours))
 
         self._guarded(forget)
 
@@ -298,14 +301,18 @@ class Records:
 
     # ------------------------------------------------------------ the file
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, wait_s: float) -> sqlite3.Connection:
+        """Open the file and keep everybody else out, even while it is lent."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = sqlite3.connect(self.path, isolation_level=None, timeout=1.0, check_same_thread=False)
+        file = sqlite3.connect(self.path, isolation_level=None, timeout=wait_s, check_same_thread=False)
         self._open_file = file
-        for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
-            file.execute(f"PRAGMA {pragma}")
+        file.execute("PRAGMA journal_mode = WAL")
+        file.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log: locked before, it stays locked
+        file.execute("PRAGMA locking_mode = EXCLUSIVE")
+        file.execute("PRAGMA synchronous = FULL")
         prepare(file)  # may sort whole tables of an older layout, which must not happen in memory
         file.execute("PRAGMA temp_store = MEMORY")
+        file.execute(f"PRAGMA busy_timeout = {round(1_000 * _WAIT_S)}")
         self._subjects = set(file.execute("SELECT kind, station, subject FROM subjects"))
         return file
 
@@ -316,7 +323,11 @@ class Records:
         except (OverflowError, sqlite3.IntegrityError) as error:
             raise Refused(f"{self.path}: a record cannot be stored ({error})") from error
         except sqlite3.OperationalError as error:
-            raise NotReachable(f"{self.path}: cannot be written ({error}); free space on its disk") from error
+            locked = error.sqlite_errorcode & 0xFF in _LOCKED
+            remedy = (
+                "another process still has it open, the next write tries again" if locked else "free space on its disk"
+            )
+            raise NotReachable(f"{self.path}: cannot be written ({error}); {remedy}") from error
 
     def _guarded(self, work: Callable[[sqlite3.Connection], T]) -> T:
         with self._lock:
@@ -333,11 +344,12 @@ class Records:
         """Set the damaged file aside, start a new one and copy over every row that can still be read."""
         self.close()
         aside = move_aside(self.path)
-        file = self._connect()
+        file = self._connect(_WAIT_MENDING_S)
         saved = 0
         try:
             file.execute("ATTACH DATABASE ? AS damaged", (str(aside),))
             saved = salvage(file)
+            touch_all(file)
             file.execute("DETACH DATABASE damaged")
         except sqlite3.DatabaseError:
             pass  # nothing in it can be read
@@ -345,6 +357,8 @@ class Records:
         self._damage.append(
             f"{self.path}: damaged ({error}); {saved} records were saved, the rest is kept in {aside.name}"
         )
+        if self._lendings:  # readers come in when all is saved: half of it looks to them like a past
+            self._lock_or_share(file)
         return file
 
 
@@ -371,16 +385,20 @@ def _resubmitted(file: sqlite3.Connection, rows: Sequence[tuple[Plain, ...]]) ->
     return events
 
 
+def _kept(file: sqlite3.Connection, shape: Shape, rows: Iterable[tuple[Plain, ...]]) -> set[tuple[str, int]]:
+    """Write rows; stations and hours of which anything is new."""
+    changed = set()
+    for hour, those in by_hour(shape, rows).items():
+        before = file.total_changes
+        file.executemany(_insert(shape) + _fill(shape), those)
+        if file.total_changes > before:
+            changed.add(hour)
+    return changed
+
+
 def _insert(shape: Shape, table: str = "") -> str:
     names = column_names(shape)
     return f"INSERT INTO {table or shape.table} ({listed(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
-
-
-def _as_number(field: str, form: Form) -> str:
-    """A field as a number; infinity, which no record holds, stands for nothing."""
-    if form is Form.TEXT:
-        return f"""CASE WHEN "{field}" IS NULL THEN -1 ELSE place_in('{field}', "{field}") END"""
-    return f'ifnull("{field}", 9e999)'
 
 
 def _fillable(shape: Shape) -> list[str]:
@@ -397,18 +415,6 @@ def _fill(shape: Shape) -> str:
 
 def _fields(shape: Shape) -> str:
     return listed([c.name for c in shape.columns])
-
-
-def _span(
-    shape: Shape, station: str, subject: str, start_us: int | None, end_us: int | None
-) -> tuple[str, tuple[object, ...]]:
-    """Condition and values for a span of one series, as the primary key finds it."""
-    home = (station, subject)[-len(shape.home) :]
-    wanted: list[tuple[str, object]] = [(f'"{h}" = ?', v) for h, v in zip(shape.home, home, strict=True)]
-    wanted += [("station = ?", station)]
-    wanted += [] if start_us is None else [(f'"{shape.time}" >= ?', start_us)]
-    wanted += [] if end_us is None else [(f'"{shape.time}" < ?', end_us)]
-    return " AND ".join(condition for condition, _ in wanted), tuple(value for _, value in wanted)
 
 
 def _compared(

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import asyncio
+import pickle
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
 
-from pumpwatch import EventKind, Transaction, resubmissions
+from pumpwatch import EventKind, TankReading, Transaction, resubmissions
 from pumpwatch.canonical import Pasts, import_folder
 from pumpwatch.clock import SystemClock
 from pumpwatch.database import Database, ledger_url
+from pumpwatch.errors import NotReachable
 from pumpwatch.historian import Historian
 from pumpwatch.historian.embedded import EmbeddedStore
+from pumpwatch.historian.reading import LentReader
 from pumpwatch.ledger import Ledger
-from pumpwatch.past import SALE_COLUMNS, Channel
+from pumpwatch.model import from_us
+from pumpwatch.past import SALE_COLUMNS, Channel, Levels
 from pumpwatch_sim.dataset.generate import generate
 from pumpwatch_sim.dataset.pasts import station_past
 from pumpwatch_sim.fleet import load_fleet
@@ -125,6 +130,53 @@ async def test_a_part_of_the_past_has_only_its_records(simulated, pasts):
     assert Channel.TANK_READINGS in first.channels
     with pytest.raises(KeyError):
         await pasts.station("S99", start, end)
+
+
+async def test_another_process_reads_the_same(pasts):
+    start, end = await pasts.span()
+    near = await pasts.station("S43", start, end)
+    async with pasts.lent() as lent:
+        far = pickle.loads(pickle.dumps(await pasts.far(lent, "S43", start, end)))
+        read = await asyncio.to_thread(far.read)
+        with pytest.raises(KeyError):
+            await pasts.far(lent, "S99", start, end)
+    same_columns(read.sales, near.sales, SALE_COLUMNS)
+    assert (read.sales.payments, read.sales.preset_kinds) == (near.sales.payments, near.sales.preset_kinds)
+    assert list(read.levels) == list(near.levels)
+    for tank, levels in near.levels.items():
+        same_columns(read.levels[tank], levels, [f.name for f in fields(Levels)])
+        same_columns(read.charts[tank], near.charts[tank], ["height_mm", "volume_l"])
+    for field in fields(near):
+        if field.name not in {"sales", "levels", "charts"}:
+            assert getattr(read, field.name) == getattr(near, field.name), field.name
+
+
+async def test_what_another_process_reads_is_of_one_moment(simulated, pasts, monkeypatch):
+    start, end = await pasts.span()
+    near = await pasts.station("S43", start, end)
+    sale, (tank, levels) = near.sales.record(len(near.sales) - 1), next(iter(near.levels.items()))
+    store = pasts._historian._drain.opened_store()
+    read, written = LentReader.numbers_of_station, []
+
+    def meanwhile(reader, kind, *ask):
+        """Between the question for sales and the one for levels both come."""
+        if kind is TankReading and len(written) < most:
+            new = len(written) + 1
+            at = from_us(int(levels.at_us[-1]) - new)
+            more = replace(sale, seq=sale.seq + 10_000 + new)
+            store._records.write([("S43", more), ("S43", TankReading(tank, at, 1_000.0))], [])
+            written.append(more)
+        return read(reader, kind, *ask)
+
+    monkeypatch.setattr(LentReader, "numbers_of_station", meanwhile)
+    async with pasts.lent() as lent:
+        far = await pasts.far(lent, "S43", start, end)
+        most = 2
+        past = await asyncio.to_thread(far.read)
+        assert (len(past.sales), len(past.levels[tank])) == (len(near.sales) + 2, len(levels) + 2)
+        most = 2 + 3
+        with pytest.raises(NotReachable, match="S43: its records change while they are read"):
+            await asyncio.to_thread(far.read)
 
 
 async def test_a_store_without_the_bulk_door_tells_the_same(simulated, pasts, monkeypatch):

@@ -58,6 +58,26 @@ def test_a_rule_that_raises_is_named_and_the_others_go_on():
     assert compare_each({}, rules, past.start, past.end) == ([], {})
 
 
+def test_a_record_that_raises_is_told_and_the_others_are_judged():
+    past = station()
+    told = rule("totalizer_continuity")
+    every = judge_each(past, [told], past.start, past.end)[0]
+    check, spoilt = type(told).check, past.sales.record(len(past.sales) // 3)
+
+    class Choking(type(told)):
+        def screen(self, past):
+            return None
+
+        def check(self, record, history):
+            if record == spoilt:
+                raise ZeroDivisionError("a bug")
+            yield from check(self, record, history)
+
+    findings, _, _, failing = judge_each(past, [Choking(told.settings)], past.start, past.end)
+    assert findings == every != []
+    assert failing == {told.rule: f"{past.station_id}: ZeroDivisionError: a bug"}
+
+
 def register(past, *orders):
     return Register((past.station,), past.dispensers, past.tanks, past.nozzles, orders)
 
@@ -134,6 +154,24 @@ async def test_what_a_second_report_fills_is_judged_with_it(bench):
     await detection.judge_patiently_until(clock.monotonic() + 60)
     assert taxed.given == [whole.tax_l]
     assert detection.history.known(replace(whole, tax_l=None)) == whole
+
+
+class Reaching(Taxed):
+    """As ``Taxed``, and of the filling before too."""
+
+    rule = "reaching"
+    reach = 1
+
+
+async def test_a_filling_waits_once_for_a_patient_rule_whoever_else_waits(bench):
+    taxed, reaching = Taxed(), Reaching()
+    detection, clock, _ = bench(taxed, reaching)
+    first, later = station().sales.record(5), station().sales.record(6)
+    assert first.nozzle_id == later.nozzle_id
+    await detection.judge([later])
+    await detection.judge([first])
+    await detection.judge_patiently_until(clock.monotonic() + 60)
+    assert (len(taxed.given), len(reaching.given)) == (2, 2)
 
 
 async def test_a_late_event_has_claims_judged_again_but_not_told_again(bench):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from multiprocessing import active_children
 
@@ -16,9 +17,11 @@ from hypothesis import strategies as st
 
 from pumpwatch.alarms import State, finding_to_json
 from pumpwatch.api import create_app
+from pumpwatch.canonical.pasts import Asked, FarPast
 from pumpwatch.detection import in_order, judge_station
 from pumpwatch.engine import RuleBook, judges
 from pumpwatch.errors import BadConfig
+from pumpwatch.historian.reading import LentRecords
 from pumpwatch.plugins import Plugins
 from pumpwatch.settings import Settings
 from pumpwatch_sim.dataset.generate import generate
@@ -139,6 +142,22 @@ async def test_two_processes_say_what_one_says(county):
         said.append([finding_to_json(f) for f in judgement.findings])
         assert done[-1] == len(pasts)
     assert said[0] == said[1] == judged(pasts.values())
+
+
+async def test_what_a_process_cannot_read_its_owner_reads(county, tmp_path):
+    _, pasts = county
+    one = next(iter(pasts.values()))
+
+    async def past(station_id, start, end):
+        return pasts[station_id].between(start, end)
+
+    async def far(station_id, start, end):
+        known = replace(pasts[station_id], start=start, end=end)
+        return FarPast(LentRecords(tmp_path / "gone.sqlite"), Asked(known))
+
+    with judges(RuleBook(Settings(), names=frozenset(RULES)), 2) as bench:
+        judgement = await bench.judge(sorted(pasts), past, one.start, one.end, far=far)
+    assert [finding_to_json(f) for f in judgement.findings] == judged(pasts.values())
 
 
 def test_a_rule_that_is_not_there_is_named():

@@ -112,6 +112,9 @@ async def test_a_failing_rule_is_named_and_the_others_go_on(rig, sale) -> None:
         r.forecourt.records = [sale(r.clock.now().replace(microsecond=0), 2, encoder_pulses=2913)]
         await r.until(r.engine.alarms.current)
         assert "ZeroDivisionError" in r.engine.status()["rules"]["failing"]["totalizer_continuity"]
+        r.engine.reviewing.failing = {"totalizer_continuity": "S01: a bug of its own"}
+        why = r.engine.status()["rules"]["failing"]["totalizer_continuity"]
+        assert why.startswith("S01: a bug of its own; ZeroDivisionError")
         assert r.engine.alarms.current()[0].rule == "pulse_ratio"
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress
 
-from pumpwatch.cli.benching import detect, poll, sim, store
+from pumpwatch.cli.benching import alarm, detect, poll, sim, store
 from pumpwatch.cli.output import AsJson, show, show_json, stderr
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 class Suite(StrEnum):
     """What can be measured."""
 
+    ALARM = "alarm"
     DETECT = "detect"
     POLL = "poll"
     SIM = "sim"
@@ -27,6 +28,7 @@ class Suite(StrEnum):
 
 
 SUITES: dict[Suite, Callable[[], tuple[dict[str, float], dict[str, float]]]] = {
+    Suite.ALARM: alarm.measure,
     Suite.DETECT: detect.measure,
     Suite.POLL: poll.measure,
     Suite.SIM: sim.measure,

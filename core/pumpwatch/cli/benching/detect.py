@@ -1,4 +1,7 @@
-"""Suite ``detect``: all record rules a filling, and a county's ninety days from the store with every rule."""
+"""Suite ``detect``: all record rules a filling, and a county's ninety days from the store with every rule.
+
+With the chronicles alone also the ninety days, and the step of one day when those before it are kept.
+"""
 
 from __future__ import annotations
 
@@ -9,16 +12,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
+from pumpwatch.canonical import Pasts
 from pumpwatch.cli.benching.county import need_proc, rss_mib
+from pumpwatch.cli.keeping import kept, settings_or_none
 from pumpwatch.clock import SystemClock
-from pumpwatch.contracts import RecordRule, Rule
+from pumpwatch.contracts import Chronicle, RecordRule, Rule
 from pumpwatch.detection import Detection, LiveHistory, judge_station
+from pumpwatch.engine import RuleBook, judge_folder
 from pumpwatch.errors import NotReachable
-from pumpwatch.ledger import Register
+from pumpwatch.ledger import Ledger, Register
 from pumpwatch.model import Finding
 from pumpwatch.past import StationPast
 from pumpwatch.plugins import Plugins
@@ -26,6 +32,9 @@ from pumpwatch.plugins import Plugins
 WATCH_S: Final = 0.05
 """How often the memory of the judging processes is looked at."""
 ROUNDS: Final = 3
+STEP: Final = timedelta(days=1)
+REVIEWED: Final = timedelta(days=7)
+"""As the server's reviews look back."""
 START: Final = datetime(2026, 3, 1, 16, tzinfo=UTC)
 
 
@@ -43,6 +52,7 @@ def measure() -> tuple[dict[str, float], dict[str, float]]:
         _run("pumpwatch", "import", str(folder / "set"), "--data", str(folder / "data"), "--json")
         command = ("pumpwatch", "detect", "--data", str(folder / "data"), "--json", "--workers", "2")
         figures["period_seconds"], figures["peak_rss_mib"] = _run(*command)
+        figures |= asyncio.run(_physics(folder / "data"))
     return figures, baselines
 
 
@@ -96,6 +106,27 @@ def _times_slower(past: StationPast, rules: Sequence[RecordRule]) -> float:
         for rule in rules
     ]
     return took(blind) / screening
+
+
+async def _physics(data: Path) -> dict[str, float]:
+    """Seconds of the chronicles alone: the whole period with nothing kept, and a day's step when all before is kept."""
+    names = [name for name, kind in Plugins.discover().rules.items() if issubclass(kind, Chronicle)]
+    book = RuleBook(settings_or_none(data, None)).choose(names)
+    async with kept(data, None, None) as (database, historian):
+        ledger = Ledger(database)
+        span = await (await Pasts.load(ledger, historian)).span()
+        if span is None:
+            raise NotReachable(f"{data} holds no records")
+
+        async def took(keep: str, since: datetime | None, until: datetime) -> float:
+            began = time.monotonic()
+            await judge_folder(book, ledger, historian, since, until, keep=data / keep)
+            return time.monotonic() - began
+
+        period_s = await took("whole.sqlite", None, span[1])
+        await took("daily.sqlite", span[1] - STEP - REVIEWED, span[1] - STEP)
+        daily_s = await took("daily.sqlite", span[1] - REVIEWED, span[1])
+        return {"physics_period_seconds": period_s, "physics_daily_seconds": daily_s}
 
 
 def _run(module: str, *arguments: str) -> tuple[float, float]:

@@ -1,0 +1,223 @@
+"""Puts chronicles to a station from the digests that are kept, and makes and keeps those that are not."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pumpwatch
+from pumpwatch.contracts import Chronicle, Digests
+from pumpwatch.engine.shelf import Made, Memory, Shelf, SpoiltError, mark_of
+from pumpwatch.historian.damage import is_damage
+from pumpwatch.model import from_us, to_us
+
+if TYPE_CHECKING:
+    from pumpwatch.canonical import FarPast
+    from pumpwatch.engine.shelf import Digest
+    from pumpwatch.historian.bulk import Touched
+    from pumpwatch.model import Finding
+    from pumpwatch.past import StationPast
+
+_DAY_US: Final = 86_400_000_000
+_KEPT_DAYS: Final = 60
+"""So much longer than they are needed digests are kept."""
+_INSTANT: Final = timedelta(microseconds=1)
+
+
+@dataclass(slots=True)
+class Said:
+    """What chronicles say of one station."""
+
+    findings: list[Finding] = field(default_factory=list)
+    off: dict[str, str] = field(default_factory=dict)
+    failing: dict[str, str] = field(default_factory=dict)
+    trouble: str | None = None
+    """Why nothing was kept."""
+    spoilt: bool = False
+    """The file is damaged and should be set aside."""
+
+
+def judge_chronicles(
+    far: FarPast, rules: Sequence[Chronicle], since: datetime, until: datetime, path: Path | None
+) -> Said:
+    """Everything with since < detected_at <= until at this station; the same whatever ``path`` holds.
+
+    Raises ``NotReachable`` when the records cannot be read.
+    """
+    if path is not None:
+        try:
+            with Shelf.opened(path, far.registered.station_id) as shelf:
+                return _Judging(far, since, until, shelf).judge(rules)
+        except SpoiltError as error:
+            trouble, spoilt = str(error), True
+        except sqlite3.Error as error:
+            trouble, spoilt = str(error), is_damage(error)
+        said = _Judging(far, since, until, None).judge(rules)
+        said.trouble, said.spoilt = trouble, spoilt
+        return said
+    return _Judging(far, since, until, None).judge(rules)
+
+
+class _Judging:
+    """One station, one period."""
+
+    def __init__(self, far: FarPast, since: datetime, until: datetime, shelf: Shelf | None) -> None:
+        self._far, self._since, self._until, self._shelf = far, since, until, shelf
+        self._touched: Touched = far.touched()  # before anything is read: what comes meanwhile has another mark
+        self._registered = _registered(far.registered)
+        self._said = Said()
+
+    def judge(self, rules: Sequence[Chronicle]) -> Said:
+        """Put them all."""
+        if not rules:
+            return self._said
+        context = max(rule.context for rule in rules)
+        recent = self._far.between(earlier(self._since, context), earlier(self._until, -_INSTANT)).read()
+        shared: dict[str, list[Chronicle]] = {}
+        for rule in rules:
+            if missing := rule.needs - recent.channels:
+                self._said.off[rule.rule] = ", ".join(sorted(missing))
+            else:
+                shared.setdefault(_name(rule), []).append(rule)
+        for name, those in shared.items():
+            try:
+                self._put(name, those, recent)
+            except (SpoiltError, sqlite3.Error):
+                raise
+            except Exception as error:  # a rule is a plugin: it may do anything
+                self._fail(those, error)
+        return self._said
+
+    def _fail(self, rules: Iterable[Chronicle], error: Exception) -> None:
+        for rule in rules:
+            self._said.failing[rule.rule] = f"{self._far.registered.station_id}: {type(error).__name__}: {error}"
+
+    def _put(self, name: str, rules: Sequence[Chronicle], recent: StationPast) -> None:
+        """Rules that share their digests."""
+        one = rules[0]
+        label = _code(one)
+        days = self._days(one, max(rule.days for rule in rules))
+        labels = {day: self._label(one, day, label) for day in days if self._is_over(one, day)}
+        kept = {} if self._shelf is None else self._shelf.known(name, labels)
+        marks = {day: mark for day, (mark, _) in kept.items()}
+        digests = {day: digest for day, (_, digest) in kept.items()}
+        made = []
+        for day, digest in self._made(one, [day for day in days if day not in kept], recent):
+            digests[day] = digest
+            if day in labels:
+                made.append(Made(day, labels[day], digest))
+                marks[day] = mark_of(digest)
+        memory = Memory({} if self._shelf is None else self._shelf.memory(name, label))
+        told = Digests({day: digests[day] for day in sorted(digests) if len(digests[day])}, marks)
+        for rule in rules:
+            try:
+                findings = list(rule.conclude(recent, told, self._since, self._until, memory))
+            except (SpoiltError, sqlite3.Error):
+                raise
+            except Exception as error:  # as above
+                self._fail([rule], error)
+            else:
+                self._said.findings += [f for f in findings if self._since < f.detected_at <= self._until]
+        if self._shelf is not None:
+            first = min(days, default=0) - _KEPT_DAYS
+            self._shelf.keep(name, made, label, memory.before, memory, first)
+
+    def _days(self, rule: Chronicle, back: int) -> list[int]:
+        """The days that must be told and have records."""
+        wanted = rule.days_between(earlier(self._since, timedelta(days=back + 1)), self._until)
+        hours = self._touched.hour
+        found: list[int] = []
+        for hour in hours.tolist():
+            first, last = ((hour + more) * 3_600_000_000 + rule.utc_offset_us for more in (0, 1))
+            for day in range(first // _DAY_US, (last - 1) // _DAY_US + 1):
+                if day in wanted and (not found or day > found[-1]):
+                    found.append(day)
+        return found
+
+    def _is_over(self, rule: Chronicle, day: int) -> bool:
+        return _span(rule, day)[1] <= to_us(self._until)
+
+    def _label(self, rule: Chronicle, day: int, code: bytes) -> bytes:
+        """Of everything that the digest of a day depends on."""
+        start, end = _span(rule, day)
+        return hashlib.blake2b(code + self._registered + self._touched.between(start, end), digest_size=16).digest()
+
+    def _made(self, rule: Chronicle, days: Sequence[int], recent: StationPast) -> Iterator[tuple[int, Digest]]:
+        """Digests made anew; days that are near one another share what is read."""
+        for run in _runs(days, rule.context.days + 1):
+            start, end = from_us(_span(rule, run[0])[0]), from_us(_span(rule, run[-1])[1])
+            if start >= recent.start:
+                past = recent
+            else:
+                past = self._far.between(start, min(end, earlier(self._until, -_INSTANT))).read()
+            for day in run:
+                yield day, rule.digest(past, day)
+
+
+def _span(rule: Chronicle, day: int) -> tuple[int, int]:
+    """From when until when records matter to a day's digest, microseconds."""
+    start = day * _DAY_US - rule.utc_offset_us
+    return start - rule.context // _INSTANT, start + _DAY_US + rule.settling // _INSTANT
+
+
+def _runs(days: Sequence[int], apart: int) -> Iterator[list[int]]:
+    """Days in runs that lie so many days apart."""
+    run: list[int] = []
+    for day in days:
+        if run and day - run[-1] > apart:
+            yield run
+            run = []
+        run.append(day)
+    if run:
+        yield run
+
+
+def _name(rule: Chronicle) -> str:
+    """What rules that share their digests have in common."""
+    settings = hashlib.blake2b(rule.settings.model_dump_json().encode(), digest_size=8).hexdigest()
+    return f"{rule.digests_of or rule.rule} {settings}"
+
+
+def _registered(past: StationPast) -> bytes:
+    """Of all that the ledger says of a station and a digest may depend on."""
+    told = hashlib.blake2b(digest_size=16)
+    told.update(repr((past.station, past.dispensers, past.nozzles, past.tanks, past.work_orders)).encode())
+    for tank, chart in sorted(past.charts.items()):
+        told.update(tank.encode() + chart.height_mm.tobytes() + chart.volume_l.tobytes())
+    return told.digest()
+
+
+def _code(rule: Chronicle) -> bytes:
+    """Of the program and the rule."""
+    told = hashlib.blake2b(_files(type(rule).__module__.partition(".")[0]), digest_size=16)
+    told.update(f"{_files('pumpwatch').hex()} {pumpwatch.__version__} {_name(rule)} {rule.version}".encode())
+    return told.digest()
+
+
+@cache
+def _files(package: str) -> bytes:
+    """Of the source of a package or a module; of nothing where there is none, the version must do then."""
+    told = hashlib.blake2b(digest_size=16)
+    try:
+        source = Path(import_module(package).__file__ or "")
+        files = sorted(source.parent.rglob("*.py")) if source.name == "__init__.py" else [source]
+        for file in files:
+            told.update(file.read_bytes())
+    except (ImportError, OSError):
+        return told.digest()
+    return told.digest()
+
+
+def earlier(at: datetime, by: timedelta) -> datetime:
+    """So much before; at the ends of the calendar, the end itself."""
+    try:
+        return at - by
+    except OverflowError:
+        return datetime.min.replace(tzinfo=UTC) if by > timedelta(0) else datetime.max.replace(tzinfo=UTC)
