@@ -277,16 +277,18 @@ def _days(past: StationPast, tank_id: str, levels: Levels, offset_us: int) -> di
         # step and area are the day's own, so that a day is judged alike whatever else of the past is there
         steps = np.abs(moved[today][known[today] & (moved[today] != 0.0)])
         step = float(steps.min()) if len(steps) else 1.0
-        area = math.fsum(area_l_mm(past, tank, float(np.nanmedian(height[1:][today]))) for tank in joined)
+        heights = height[1:][today]
+        middle = float(median(heights[np.isfinite(heights)].tolist()))
+        area = math.fsum(area_l_mm(past, tank, middle) for tank in joined)
         drawn = calm[today] & (sold[today] > max(20.0, 2.2 * step * area))
         quiet, busy = moved[today][idle[today]], moved[today][drawn]
         squares = np.sort(quiet**2)[: math.ceil(_KEPT * len(quiet))]
         found[int(day[0]) + place] = Day(
             idle=len(quiet),
-            variance=float(squares.mean()) / _KEPT_SQUARE if len(squares) else 0.0,
-            unmoved=float((quiet == 0.0).mean()) if len(quiet) else 0.0,
+            variance=float(np.add.reduce(squares)) / len(squares) / _KEPT_SQUARE if len(squares) else 0.0,
+            unmoved=np.count_nonzero(quiet == 0.0) / len(quiet) if len(quiet) else 0.0,
             drawn=len(busy),
-            stuck=float((busy == 0.0).mean()) if len(busy) else 0.0,
+            stuck=np.count_nonzero(busy == 0.0) / len(busy) if len(busy) else 0.0,
         )
     return found
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ from pumpwatch import (
     Channel,
     Comparison,
     Department,
+    DeviceEvent,
+    DeviceIdentity,
     Evidence,
     Explanation,
     Finding,
@@ -34,6 +36,11 @@ from pumpwatch import (
 )
 from pumpwatch.wording import dispenser_label, local, nozzle_label, title
 from pumpwatch_integrity.parts import ENCODER, FIELDS, Change, Cover, cover, identity_told, told
+from pumpwatch_integrity.timelines import parts_timeline
+
+if TYPE_CHECKING:
+    from pumpwatch import Record
+    from pumpwatch.contracts import Entry, History
 
 _DAY: Final = timedelta(days=1)
 _SINGLE: Final = ("serial", "mainboard_serial", "tax_serial", "encoder_serial")
@@ -91,6 +98,7 @@ class ClonedSerial(Comparison):
     needs: ClassVar[frozenset[Channel]] = frozenset({Channel.IDENTITY})
     explains: ClassVar[frozenset[str]] = frozenset({"identity_change"})
     lookback: ClassVar[timedelta] = timedelta(days=90)
+    wakes: ClassVar[tuple[type, ...]] = (DeviceIdentity, DeviceEvent)
     about: ClassVar[About] = About(
         title=Text("序列号重复", "Cloned serial"),
         catches=("F15",),
@@ -110,6 +118,28 @@ class ClonedSerial(Comparison):
         source="JJG 443-2023 (list of parts); GB/T 9081-2023 (unique signature of hardware).",
     )
     settings: CloneSettings
+
+    def occasion(self, record: Record | Entry, history: History) -> str | None:
+        """A dispenser or nozzle tells a serial that the ledger does not have there."""
+        if isinstance(record, DeviceEvent):
+            nozzle = history.nozzle
+            identity = identity_told(record, lambda name: n.dispenser_id if (n := nozzle(name)) else None)
+        else:
+            identity = record if isinstance(record, DeviceIdentity) else None
+        if identity is None:
+            return None
+        dispenser = history.dispenser(identity.dispenser_id)
+        strange = [
+            serial
+            for field in _SINGLE[:3]
+            if (serial := _folded(getattr(identity, field))) and serial != _folded(getattr(dispenser, field, None))
+        ]
+        for nozzle_id, encoder in identity.encoder_serials.items():
+            registered = getattr(history.nozzle(nozzle_id), "encoder_serial", None)
+            if (serial := _folded(encoder)) and serial != _folded(registered):
+                strange.append(serial)
+        strange = [serial for serial in strange if not self._is_placeholder(serial)]
+        return "/".join((identity.dispenser_id, *sorted(strange))) if strange else None
 
     def digest(self, past: StationPast, since: datetime, until: datetime) -> Serials:
         """The station's serials."""
@@ -233,6 +263,15 @@ class ClonedSerial(Comparison):
                 )
                 for field, serial in serials
             ),
+            figures=(
+                parts_timeline(
+                    _label(place),
+                    [FIELDS.get(field, ENCODER) for field, _ in serials],
+                    at,
+                    [order] if order else [],
+                    Text(f"与 {twin.key} 相同", f"the same as {twin.key}"),
+                ),
+            ),
         )
 
     def _explain(
@@ -302,6 +341,10 @@ def _telling(claims: Iterable[tuple[int, str, str, str]]) -> Iterator[tuple[int,
         if last.get((key, field)) != now:
             last[key, field] = now
             yield at_us, key, field, serial
+
+
+def _folded(serial: str | None) -> str:
+    return (told(serial) or "").casefold()
 
 
 def _label(place: Place) -> Text:

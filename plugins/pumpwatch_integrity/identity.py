@@ -34,6 +34,7 @@ from pumpwatch import (
 )
 from pumpwatch.wording import dispenser_label, local, nozzle_label, title
 from pumpwatch_integrity.parts import CERTIFIES, ENCODER, Change, Cover, changes_of, cover, identity_told, number, told
+from pumpwatch_integrity.timelines import parts_timeline, work_before
 
 _EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -171,6 +172,14 @@ class IdentityChange(RecordRule):
                 *(_evidence(record, subject, change) for change in changes),
                 *([_order_evidence(order)] if order else []),
                 *([_dark_evidence(dark)] if dark else []),
+            ),
+            figures=(
+                parts_timeline(
+                    label,
+                    [change.name for change in changes],
+                    record.at,
+                    work_before((*devices, *nozzles), record.station_id, record.at, history),
+                ),
             ),
         )
 

@@ -35,6 +35,7 @@ from pumpwatch import (
 from pumpwatch.wording import dispenser_label, local, nozzle_label, title
 from pumpwatch_integrity.parts import half_signed, is_about, number, told
 from pumpwatch_integrity.signatures import place_of
+from pumpwatch_integrity.timelines import moments_timeline, work_before
 
 _CODE: Final = re.compile(r"(?:[A-Za-z]{0,4}[-_ ]?)?(\d{1,4})")
 _WORK: Final = frozenset({"repair", "install", "calibration"})
@@ -176,6 +177,20 @@ class SelfLock(RecordRule):
                     kind="lock",
                     reference=f"{subject.key}/{at}",
                     data={"code": number, "event": str(record.kind), "device": record.device_id, "at": at},
+                ),
+            ),
+            figures=(
+                moments_timeline(
+                    nozzle_label(subject.nozzle_id) if subject.nozzle_id else dispenser_label(subject.key),
+                    Text("自锁代码", "lock code"),
+                    float(number or 0),
+                    record.at,
+                    work_before(
+                        (subject.nozzle_id, subject.dispenser_id, subject.station_id),
+                        subject.station_id,
+                        record.at,
+                        history,
+                    ),
                 ),
             ),
         )

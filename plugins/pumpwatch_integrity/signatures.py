@@ -39,6 +39,7 @@ from pumpwatch import (
 )
 from pumpwatch.wording import dispenser_label, local, nozzle_label, title
 from pumpwatch_integrity.parts import identity_told, told
+from pumpwatch_integrity.timelines import parts_timeline, work_before
 
 KINDS: Final[Mapping[str, Text]] = {
     "mainboard": Text("计控主板", "mainboard"),
@@ -201,10 +202,15 @@ class KnownSignature(RecordRule):
         for subject, kind, seen in _seen(record, history):
             for signature in self._signatures:
                 if (kind is None or signature.kind in kind) and signature.matches(seen):
-                    yield self._finding(record, subject, signature, seen)
+                    yield self._finding(record, subject, signature, seen, history)
 
     def _finding(
-        self, record: DeviceIdentity | DeviceEvent, subject: Subject, signature: Signature, seen: Mapping[str, str]
+        self,
+        record: DeviceIdentity | DeviceEvent,
+        subject: Subject,
+        signature: Signature,
+        seen: Mapping[str, str],
+        history: History,
     ) -> Finding:
         label = nozzle_label(subject.nozzle_id) if subject.nozzle_id else dispenser_label(subject.key)
         kind, at = KINDS[signature.kind], local(record.at, self.settings.utc_offset_h)
@@ -260,6 +266,19 @@ class KnownSignature(RecordRule):
                         **{f"{column}_pattern": value for column, value in signature.written.items()},
                         "at": record.at.astimezone(UTC).isoformat(),
                     },
+                ),
+            ),
+            figures=(
+                parts_timeline(
+                    label,
+                    [kind],
+                    record.at,
+                    work_before(
+                        (subject.nozzle_id, subject.dispenser_id, subject.station_id),
+                        subject.station_id,
+                        record.at,
+                        history,
+                    ),
                 ),
             ),
         )

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 from pumpwatch import hookimpl
 from pumpwatch_metering.amount import Amount
+from pumpwatch_metering.blanked import BlankedCounts
+from pumpwatch_metering.display import Display
 from pumpwatch_metering.flow import Flow
+from pumpwatch_metering.neighbours import PriceNeighbours
 from pumpwatch_metering.price import Price
 from pumpwatch_metering.pulse_ratio import PulseRatio
 from pumpwatch_metering.totalizer import TotalizerContinuity
@@ -14,12 +17,22 @@ from pumpwatch_metering.totalizer import TotalizerContinuity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pumpwatch import RecordRule
+    from pumpwatch.contracts import Rule
 
-__all__ = ["Amount", "Flow", "Price", "PulseRatio", "TotalizerContinuity", "pumpwatch_detectors"]
+__all__ = [
+    "Amount",
+    "BlankedCounts",
+    "Display",
+    "Flow",
+    "Price",
+    "PriceNeighbours",
+    "PulseRatio",
+    "TotalizerContinuity",
+    "pumpwatch_detectors",
+]
 
 
 @hookimpl
-def pumpwatch_detectors() -> Sequence[type[RecordRule]]:
+def pumpwatch_detectors() -> Sequence[type[Rule]]:
     """Name the rules of this plugin."""
-    return [PulseRatio, TotalizerContinuity, Amount, Price, Flow]
+    return [PulseRatio, TotalizerContinuity, Amount, Price, PriceNeighbours, Flow, Display, BlankedCounts]

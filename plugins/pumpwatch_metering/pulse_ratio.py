@@ -82,7 +82,8 @@ ABOUT = About(
         "critical from 1 %. To the customer's favour: low, medium above 0.30 %. Nothing counted at all is high: "
         "verify the collector's line. Every affected sale is told, but of a run of more than 20 the first of each "
         "local day only. A sale without its pulses at a nozzle that counts is a note, from the third of "
-        "its last 61 on a low alarm; at more than one in ten of 121 the channel comes and goes, and nothing is said."
+        "its last 61 on a low alarm; at more than one in ten of 121 the channel comes and goes, and this rule says "
+        "nothing; `blanked_counts` does where only one nozzle is so."
     ),
     power=(
         "Found on the first sale that shows it at all of 5 stations and seeds each: F01 of 0.5, 1, 2, 3 and 5 % (of "
@@ -114,6 +115,7 @@ class PulseRatio(RecordRule):
     Settings: ClassVar[type[PluginSettings]] = PulseRatioSettings
     needs: ClassVar[frozenset[Channel]] = frozenset({Channel.ENCODER})
     watches: ClassVar[tuple[type, ...]] = (Transaction,)
+    explains: ClassVar[frozenset[str]] = frozenset({"short_delivery"})
     reach: ClassVar[int] = max(_LOOK_BACK, uncounted.LOOK_BACK)
     settings: PulseRatioSettings
     about: ClassVar[About] = ABOUT

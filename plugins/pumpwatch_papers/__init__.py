@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from pumpwatch import hookimpl
 from pumpwatch_papers.covert import CovertTests
-from pumpwatch_papers.expiry import CertificateExpired, LicenceExpired
+from pumpwatch_papers.expiry import CertificateExpired
+from pumpwatch_papers.licences import LicenceExpired
 from pumpwatch_papers.repairs import UnverifiedRepair
 from pumpwatch_papers.seals import Seals
 

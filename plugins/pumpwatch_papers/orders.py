@@ -22,6 +22,10 @@ SEALS: Final[Mapping[str, Text]] = {
 """The three places of a dispenser that are sealed, by the ledger's columns."""
 DAY_US: Final = 86_400_000_000
 HOUR_US: Final = 3_600_000_000
+_CANS_L: Final = (5.0, 10.0, 20.0, 50.0, 100.0)
+"""What the standard cans hold into which an institute draws (JJG 443)."""
+_NEAR_L: Final = 0.5
+_NEAR_SHARE: Final = 0.02
 CERTIFYING: Final = frozenset({"verification", "calibration"})
 WORK: Final = frozenset({"repair", "install", "calibration"})
 TOLERATED_PERCENT: Final = 0.30
@@ -87,18 +91,40 @@ def are_draws(end_us: NDArray[np.int64], certified_us: Iterable[int], hours: flo
     return draws
 
 
+def may_be_draw(litres: float) -> bool:
+    """Whether a filling is as large as a standard can."""
+    return any(abs(litres - can) <= max(_NEAR_L, _NEAR_SHARE * can) for can in _CANS_L)
+
+
+def may_be_draws(litres: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) as ``may_be_draw``; what is not known may be one."""
+    draws = ~np.isfinite(litres)
+    for can in _CANS_L:
+        draws |= np.abs(litres - can) <= max(_NEAR_L, _NEAR_SHARE * can)
+    return draws
+
+
 def midnight_us(day: date, utc_offset_h: float) -> int:
     """When a local day begins."""
     zone = timezone(timedelta(hours=utc_offset_h))
     return to_us(datetime(day.year, day.month, day.day, tzinfo=zone))
 
 
-def first_of_spans(end_us: NDArray[np.int64], from_us: int, span_days: float) -> list[int]:
-    """Rows of the first filling of each span of so many days after ``from_us``; fillings in order of their ends.
+def span_of(end_us: int, from_us: int, span_days: float) -> int:
+    """Which span of so many days after ``from_us`` a filling ends in."""
+    return (end_us - from_us - 1) // round(span_days * DAY_US)
 
-    An affair that goes on is so told once a span, wherever the past begins.
+
+def first_of_spans(
+    end_us: NDArray[np.int64], from_us: int, span_days: float, known_us: NDArray[np.int64] | None = None
+) -> list[int]:
+    """Rows of the filling of each span of so many days after ``from_us`` that is known first; in order of their ends.
+
+    ``known_us`` (n,): when a filling counts, not before its end; None: at its end. An affair that goes on is so told
+    once a span, wherever the past begins.
     """
     after = np.flatnonzero(end_us > from_us)
     spans = (end_us[after] - from_us - 1) // round(span_days * DAY_US)
-    _, first = np.unique(spans, return_index=True)
-    return [int(row) for row in after[first]]
+    order = np.lexsort((after, (end_us if known_us is None else known_us)[after], spans))
+    _, first = np.unique(spans[order], return_index=True)
+    return [int(row) for row in after[order[first]]]

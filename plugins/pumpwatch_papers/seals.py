@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, timedelta
 from typing import ClassVar, Final
 
@@ -10,11 +10,13 @@ from pydantic import Field
 
 from pumpwatch import (
     About,
+    Curve,
     Department,
     DeviceEvent,
     EventKind,
     Evidence,
     Explanation,
+    Figure,
     Finding,
     History,
     Nozzle,
@@ -30,6 +32,8 @@ from pumpwatch import (
 from pumpwatch.wording import local, nozzle_label, title
 from pumpwatch_papers.orders import SEALS, by_worker, failed, part_named, signed
 
+_DRAWN: Final = 12
+"""Work orders shown."""
 _BROKEN: Final = frozenset({"broken", "missing", "removed", "open"})
 
 
@@ -135,7 +139,19 @@ class Seals(RecordRule):
                     },
                 ),
             ),
+            figures=(_figure(event, nozzle, place, self._work(event, nozzle, history)),),
         )
+
+    def _work(self, event: DeviceEvent, nozzle: Nozzle, history: History) -> list[WorkOrder]:
+        """The latest signed work of the year before, on the nozzle or what it hangs on; oldest first."""
+        until = event.at + timedelta(days=self.settings.work_order_late_days)
+        orders = {
+            (order.at, order.device_id, order.kind): order
+            for name in (nozzle.nozzle_id, nozzle.dispenser_id, event.station_id)
+            for order in history.work_orders(name, event.at - timedelta(days=365))
+            if order.station_id == event.station_id and order.at <= until
+        }
+        return [order for _, order in sorted(orders.items())][-_DRAWN:]
 
     def _explain(
         self,
@@ -183,3 +199,27 @@ class Seals(RecordRule):
                 "institute seals it again.",
             ),
         )
+
+
+_KINDS: Final = {
+    "repair": Text("维修", "repair"),
+    "install": Text("安装", "installation"),
+    "verification": Text("检定", "verification"),
+    "calibration": Text("校准", "calibration"),
+}
+
+
+def _figure(event: DeviceEvent, nozzle: Nozzle, place: str, orders: Sequence[WorkOrder]) -> Figure:
+    """The three seals, one above the other, low while nothing is known against them; work on the nozzle as marks."""
+    label, at = nozzle_label(nozzle.nozzle_id), event.at.timestamp()
+    first = min([at - 30 * 86_400.0, *(order.at.timestamp() - 86_400.0 for order in orders)])
+    return Figure(
+        title=Text(f"{label.zh} 封印与维修时间线", f"{label.en}: seals and work over time"),
+        x=Text("时间", "time"),
+        y=Text("封印（高：破损或换号）", "seals (high: broken or changed)"),
+        curves=tuple(
+            Curve(name, (first, at), (2.0 * row, 2.0 * row + (key == place)), shape="step", alarm=key == place)
+            for row, (key, name) in enumerate(SEALS.items())
+        ),
+        marks=tuple((o.at.timestamp(), _KINDS.get(o.kind, Text(o.kind, o.kind))) for o in orders),
+    )

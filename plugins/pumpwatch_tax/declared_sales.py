@@ -102,6 +102,7 @@ class DeclaredSales(Review):
     needs: ClassVar[frozenset[Channel]] = frozenset({Channel.DECLARATIONS})
     every: ClassVar[timedelta] = timedelta(hours=6)
     lookback: ClassVar[timedelta] = timedelta(days=64)
+    wakes: ClassVar[tuple[type, ...]] = (Declaration,)
     settings: DeclaredSalesSettings
 
     about: ClassVar[About]

@@ -115,14 +115,14 @@ class TaxMemory(RecordRule):
         if not any(s.tax_l is not None for s in known):
             return  # this nozzle has no tax control, or none that was ever seen
         sales = [*known, sale]
-        missing = [self._missing(s) for s in sales]
-        if sale.payment is None and sale.tax_l is None and sum(missing) < _UNKNOWN_PAYMENT:
-            return
         nozzle = subject_of(sale.nozzle_id, history)
+        told_today, calm = self._today(sales, nozzle, history)
+        if told_today and calm is None:
+            return
         if sale.tax_l is None and self._memory_replaced(sale, nozzle, history):
             return
-        told_today, calm = self._today(sales, missing, nozzle, history)
-        if told_today and calm is None:
+        missing = [self._missing(s) for s in sales]
+        if sale.payment is None and sale.tax_l is None and sum(missing) < _UNKNOWN_PAYMENT:
             return
         subject = Subject(nozzle.station_id)
         share = _share(missing)
@@ -157,7 +157,7 @@ class TaxMemory(RecordRule):
         return sale.tax_l is None or abs(sale.tax_l - sale.volume_l) > self.settings.tolerance_l + _DUST
 
     def _today(
-        self, sales: Sequence[Transaction], missing: Sequence[bool], nozzle: Subject, history: History
+        self, sales: Sequence[Transaction], nozzle: Subject, history: History
     ) -> tuple[bool, DeviceEvent | WorkOrder | None]:
         """Whether the nozzle had such a sale on the last one's local day, and what may have kept the last one.
 
@@ -165,9 +165,20 @@ class TaxMemory(RecordRule):
         """
         offset = timedelta(hours=self.settings.utc_offset_h)
         today = (sales[-1].end.astimezone(UTC) + offset).date()
-        mine = [sale for sale in _of(sales, missing) if (sale.end.astimezone(UTC) + offset).date() == today]
+        mine: list[Transaction] = []
+        for sale in reversed(sales):  # ordered by their ends
+            if (sale.end.astimezone(UTC) + offset).date() != today:
+                break
+            if self._missing(sale):
+                mine.append(sale)
+        mine.reverse()
         day = timedelta(days=1)
         repaired = signed_repair(history, nozzle, mine[0].end - day, mine[-1].end + day) is not None
+        minutes = timedelta(minutes=self.settings.power_minutes)
+        since, until = min(sale.start for sale in mine) - minutes, mine[-1].end + minutes
+        if not repaired and not power_events(history, nozzle, since, until):
+            told_today = sales[-1].payment is not None and any(sale.payment is not None for sale in mine[:-1])
+            return told_today, None
         told_today, by_power = False, 0
         calm: DeviceEvent | WorkOrder | None = None
         for sale in mine:

@@ -21,7 +21,7 @@ from pumpwatch import (
     StationPast,
     WorkOrder,
 )
-from pumpwatch.detection.replay import compare_stations
+from pumpwatch.detection.replay import PastHistory, compare_stations
 from pumpwatch.past import SALE_COLUMNS, Sales
 from pumpwatch_integrity.campaign import CampaignSettings, FirmwareCampaign
 from pumpwatch_integrity.clones import ClonedSerial, CloneSettings
@@ -137,6 +137,27 @@ class TestClones:
         assert finding.detected_at == START + timedelta(minutes=100)
         digest = CLONE.digest(past(1, identities=told), START, END)
         assert len(digest.claims) <= 5
+
+    def test_a_serial_that_the_ledger_has_elsewhere_is_an_occasion_once(self):
+        history = PastHistory(past(1))
+        minute, own = timedelta(minutes=1), {"mainboard_serial": "mb-1200 ", "encoder_serials": {"S01-N02": "EN-1200"}}
+        named = [
+            CLONE.occasion(DeviceIdentity("S01", "S01-D2", START + i * minute, **told), history)
+            for i, told in enumerate([own, {**own, "mainboard_serial": "MB-1100"}, {"mainboard_serial": "MB-1100"}])
+        ]
+        assert named[0] is None
+        assert named[1] is not None
+        assert named[1] == named[2]
+        assert CLONE.occasion(event("S01", "S01-N02", 5, encoder_serial="EN-1200"), history) is None
+        assert CLONE.occasion(event("S01", "S01-N02", 5, encoder_serial="EN-1100"), history) not in {None, named[1]}
+        for quiet in (
+            DeviceIdentity("S01", "S01-D2", START, mainboard_serial="0000000"),
+            DeviceIdentity("S01", "S01-D2", START),
+            replace(event("S01", "S01-D2", 5, mainboard_serial="MB-1100"), kind=EventKind.SEAL),
+        ):
+            assert CLONE.occasion(quiet, history) is None
+        unknown = DeviceIdentity("S01", "S01-D9", START, mainboard_serial="MB-1100")
+        assert CLONE.occasion(unknown, history) is not None
 
 
 def upgraded(number, day, *, version="2.0", digest=None, papers=True, dispensers=2):

@@ -12,7 +12,7 @@ import pytest
 from worlds import judged, staged
 
 from pumpwatch import DeviceEvent, DeviceIdentity, EventKind, Severity, WorkOrder, from_us, to_us
-from pumpwatch.detection.replay import in_order, judge_station
+from pumpwatch.detection.replay import PastHistory, in_order, judge_station
 from pumpwatch_papers import (
     CertificateExpired,
     CovertTests,
@@ -27,7 +27,7 @@ from pumpwatch_sim.dataset.truth import truth_of
 DAYS = 20
 STATION = "S20"
 DRAWS = timedelta(hours=4)
-"""So long it is open whether a filling was a draw of a verification."""
+"""So long it is open whether a filling of a standard can was a draw of a verification."""
 REVIEWS = [CertificateExpired, LicenceExpired, UnverifiedRepair, CovertTests]
 
 
@@ -59,6 +59,12 @@ def first_sale(past, since, nozzle=None):
     return from_us(int(end[start >= to_us(since)].min()))
 
 
+def with_can(past, end, litres=20.0):
+    """The same past, where what ended then is as large as a standard can."""
+    volumes = np.where(past.sales.end_us == to_us(end), litres, past.sales.volume_l)
+    return replace(past, sales=replace(past.sales, volume_l=volumes))
+
+
 def local_midnight(day):
     return datetime(day.year, day.month, day.day, tzinfo=datetime.fromisoformat("2026-01-01T00:00:00+08:00").tzinfo)
 
@@ -70,7 +76,7 @@ class TestFoundAtOnce:
         first, *later = alarms(past, *pumpwatch_detectors())
         nozzle = item["subject"]["nozzle_id"]
         assert (first.rule, first.cause, first.subject.nozzle_id) == ("certificate_expired", item["cause"], nozzle)
-        assert first.detected_at == first_sale(past, onset, nozzle) + DRAWS
+        assert first.detected_at == first_sale(past, onset, nozzle)
         assert first.onset >= onset
         assert all(f.subject == first.subject and f.cause == first.cause for f in later)
         told = [f.detected_at for f in (first, *later)]
@@ -105,7 +111,7 @@ class TestFoundAtOnce:
         first, *later = alarms(past, *pumpwatch_detectors())
         nozzle = item["subject"]["nozzle_id"]
         assert (first.cause, first.subject.nozzle_id) == ("unverified_repair", nozzle)
-        assert first.detected_at == first_sale(past, onset, nozzle) + DRAWS
+        assert first.detected_at == first_sale(past, onset, nozzle)
         assert len(later) == 1
 
     def test_h09_is_a_note_and_the_honest_are_quiet(self):
@@ -153,30 +159,43 @@ class TestReviews:
             told = replace(past, work_orders=(replace(order, error_percent=error),))
             assert bool(alarms(told, CertificateExpired)) is found
 
-    def test_a_sale_is_told_when_it_is_known_to_be_no_draw(self):
-        """Whether the verification comes after the sale is not known at the sale."""
+    def test_a_can_is_told_when_it_is_known_to_be_no_draw(self):
+        """Whether the verification comes after the sale is not known at the sale; any other sale is told at once."""
         past, item, onset = happened("P01", days=1)
         nozzle = item["subject"]["nozzle_id"]
         first = first_sale(past, onset, nozzle)
-        order = WorkOrder(STATION, nozzle, first + timedelta(hours=3), "verification", None, "i", "s", "NO-1")
-        for orders in ((), (order,)):
-            rule = CertificateExpired(CertificateExpired.Settings())
-            told = replace(past, work_orders=orders)
-            assert judge_station(told, [rule], past.start, first + timedelta(hours=3))[0] == []
+        second = first_sale(past, first, nozzle)
+        order = WorkOrder(STATION, nozzle, first + timedelta(minutes=1), "verification", None, "i", "s", "NO-1")
+        for litres in (19.6, 20.0, 50.9):
+            can = with_can(past, first, litres)
+            told = alarms(can, CertificateExpired)[0]
+            assert told.detected_at == second < first + DRAWS
+            assert alarms(replace(can, work_orders=(order,)), CertificateExpired) == []
+            lonely = with_can(can, second, litres)
+            assert alarms(lonely, CertificateExpired)[0].detected_at == min(
+                first + DRAWS, first_sale(past, second, nozzle)
+            )
+        for can, at in ((past, first), (with_can(past, first, 19.4), first), (with_can(past, first), first + DRAWS)):
+            sales = can.sales.take(can.sales.end_us <= to_us(first))
+            (told,) = alarms(replace(can, sales=sales), CertificateExpired)
+            assert told.detected_at == at
+            assert told.onset < first
 
     def test_draws_of_a_verification_are_no_sales(self):
         past, item, onset = happened("P01", days=1)
         nozzle = item["subject"]["nozzle_id"]
         first = first_sale(past, onset, nozzle)
         order = WorkOrder(STATION, nozzle, first + timedelta(minutes=1), "verification", None, "i", "s", "NO-1")
-        assert alarms(replace(past, work_orders=(order,)), CertificateExpired) == []
-        assert len(alarms(replace(past, work_orders=(order,)), CertificateExpired, draw_hours=0.0)) == 1
+        can = replace(with_can(past, first), work_orders=(order,))
+        assert alarms(can, CertificateExpired) == []
+        assert len(alarms(can, CertificateExpired, draw_hours=0.0)) == 1
+        assert len(alarms(replace(past, work_orders=(order,)), CertificateExpired)) == 1
 
     def test_grace_and_reminder_are_settings(self):
         past, item, onset = happened("P01", days=1)
         nozzle = item["subject"]["nozzle_id"]
         graced = alarms(past, CertificateExpired, grace_days=2)
-        assert graced[0].detected_at == first_sale(past, onset + timedelta(days=2), nozzle) + DRAWS
+        assert graced[0].detected_at == first_sale(past, onset + timedelta(days=2), nozzle)
         (note,) = [f for f in judged(past, CertificateExpired, soon_days=5) if f.subject.nozzle_id == nozzle][:1]
         assert note.severity is Severity.INFO
         assert note.detected_at == onset - timedelta(days=6)
@@ -223,6 +242,24 @@ class TestRepairs:
         order = replace(order, attributes={"detail": detail})
         assert bool(alarms(replace(past, work_orders=(order,)), UnverifiedRepair)) is found
 
+    def test_what_is_told_later_is_known_later(self, bench):
+        """The part by an event after the sale; a can, which may be a draw, counts when it is known to be none."""
+        past, order = bench
+        first = first_sale(past, order.at, "S20-N03")
+        second = first_sale(past, first, "S20-N03")
+        seen = first + (second - first) / 2
+        event = DeviceEvent(seen, STATION, "S20-N03", EventKind.IDENTITY, {"encoder_serial": "EN-9"})
+        told, *_ = alarms(
+            replace(past, work_orders=(replace(order, attributes={}),), events=(event,)), UnverifiedRepair
+        )
+        assert told.detected_at == seen
+        assert told.evidence[1].data["end"] == first.isoformat()
+        can = replace(with_can(past, first), work_orders=(order,))
+        told, *_ = alarms(can, UnverifiedRepair)
+        assert (told.detected_at, "1 sale " in told.explanation.what.en) == (second, True)
+        told, *_ = alarms(replace(past, work_orders=(order,)), UnverifiedRepair)
+        assert told.detected_at == first
+
     def test_what_devices_say_of_a_repair_without_words(self, bench):
         past, order = bench
         silent, minute = replace(order, attributes={}), timedelta(minutes=1)
@@ -253,6 +290,14 @@ class TestRepairs:
         assert alarms(replace(past, work_orders=(silent,), events=(odd,)), UnverifiedRepair) == []
         same = replace(identity, encoder_serials={"S20-N03": f" {nozzle.encoder_serial} "})
         assert alarms(replace(past, work_orders=(silent,), identities=(same,)), UnverifiedRepair) == []
+
+    def test_no_setting_reaches_farther_than_it_looks_back(self):
+        most = {"reach_days": 30.0, "draw_hours": 24.0, "trace_hours": 24.0}
+        UnverifiedRepair.Settings(**most)
+        assert timedelta(days=30.0, hours=48.0) <= UnverifiedRepair.lookback
+        for name, value in most.items():
+            with pytest.raises(ValueError, match=name):
+                UnverifiedRepair.Settings(**{name: value + 0.1})
 
     def test_a_board_concerns_every_nozzle_of_the_dispenser(self, bench):
         past, order = bench
@@ -316,3 +361,86 @@ class TestSeals:
             (two,) = self.look(kit, orders=orders, number="SM-9")
             assert (one.cause, one.severity) == ("seal_broken", broken)
             assert (two.cause, two.severity) == ("seal_changed", changed)
+
+
+class TestOccasions:
+    """Live, a rule is asked again when something has come that it names."""
+
+    @staticmethod
+    def named(rule, past):
+        """The first record of each occasion, in the order of their times."""
+        history = PastHistory(past)
+        sales = sorted((past.sales.record(row) for row in range(len(past.sales))), key=lambda sale: sale.end)
+        found = {}
+        for sale in sales:
+            if (name := rule.occasion(sale, history)) is not None:
+                found.setdefault(name, sale)
+        return found
+
+    @pytest.mark.parametrize(
+        ("scenario", "kind"), [("P01", CertificateExpired), ("P02", LicenceExpired), ("P04", UnverifiedRepair)]
+    )
+    def test_each_alarm_has_one_at_the_record_that_shows_it(self, scenario, kind):
+        past, _, onset = happened(scenario)
+        rule = kind(kind.Settings())
+        named = self.named(rule, past)
+        found = alarms(past, kind)
+        at_once = [f.detected_at for f in found if f.detected_at in {s.end for s in named.values()}]
+        assert at_once[0] == found[0].detected_at
+        assert len(found) - 1 <= len(named) <= len(found) + 1
+        first = min(sale.end for sale in named.values())
+        known = past.between(first - rule.lookback, first + timedelta(microseconds=1))
+        told = judge_station(known, [rule], first - timedelta(hours=1), first)[0]
+        assert [f.id for f in told] == [found[0].id]
+        assert all(sale.start >= onset for sale in named.values())
+
+    @pytest.mark.parametrize("kind", [CertificateExpired, LicenceExpired, UnverifiedRepair])
+    def test_the_honest_have_none(self, kind):
+        past, _, _ = happened("")
+        assert self.named(kind(kind.Settings()), past) == {}
+
+    def test_a_certificate_in_a_work_order_and_a_can_are_none(self):
+        past, item, onset = happened("P01", days=1)
+        nozzle, rule = item["subject"]["nozzle_id"], CertificateExpired(CertificateExpired.Settings())
+        order = WorkOrder(STATION, nozzle, onset - timedelta(days=1), "verification", None, "i", "s", "NO-1")
+        assert self.named(rule, replace(past, work_orders=(order,))) == {}
+        cans = replace(past, sales=replace(past.sales, volume_l=np.full(len(past.sales), 20.3)))
+        assert self.named(rule, cans) == {}
+
+    def test_a_repair_that_is_entered_late_is_one(self):
+        rule = UnverifiedRepair(UnverifiedRepair.Settings())
+        order = WorkOrder(
+            STATION,
+            "S20-N03",
+            local_midnight(date(2026, 3, 9)),
+            "repair",
+            "r",
+            None,
+            "s",
+            attributes={"detail": "编码器"},
+        )
+        history = PastHistory(happened("")[0])
+        assert rule.occasion(order, history)
+        assert rule.occasion(replace(order, signed_by_institute="i"), history) is None
+        assert rule.occasion(replace(order, attributes={"detail": "更换滤芯"}), history) is None
+
+    def test_a_part_that_tells_of_open_work_is_one_once(self):
+        rule = UnverifiedRepair(UnverifiedRepair.Settings())
+        past, hour = happened("")[0], timedelta(hours=1)
+        at, nozzle = local_midnight(date(2026, 3, 9)), past.nozzle_by_id["S20-N03"]
+        order = WorkOrder(STATION, nozzle.nozzle_id, at, "repair", "r", None, "s")
+        history = PastHistory(replace(past, work_orders=(order,)))
+        identity = DeviceIdentity(STATION, nozzle.dispenser_id, at + hour, encoder_serials={nozzle.nozzle_id: "EN-9"})
+        named = rule.occasion(identity, history)
+        assert named
+        assert rule.occasion(replace(identity, at=at + 2 * hour), history) == named
+        honest = {nozzle.nozzle_id: nozzle.encoder_serial}
+        event = DeviceEvent(at + hour, STATION, nozzle.dispenser_id, EventKind.SEAL,
+                            {"nozzle_id": nozzle.nozzle_id, "seal": "seal_meter", "state": "broken"})  # fmt: skip
+        assert rule.occasion(event, history) not in {None, named}
+        for record in (
+            replace(identity, encoder_serials=honest), replace(identity, at=at + 25 * hour),
+            replace(event, kind=EventKind.POWER), replace(event, device_id="S20"),
+        ):  # fmt: skip
+            assert rule.occasion(record, history) is None
+        assert rule.occasion(identity, PastHistory(past)) is None
