@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 from pumpwatch import hookimpl
 from pumpwatch_wetstock.books import HiddenSales
+from pumpwatch_wetstock.density import Density
 from pumpwatch_wetstock.mapping import ProductSwap, WrongTank
 from pumpwatch_wetstock.overfill import OverFill
 from pumpwatch_wetstock.papers import DeliveryPapers
 from pumpwatch_wetstock.shortage import DeliveryShort
+from pumpwatch_wetstock.water import WaterIngress
 from pumpwatch_wetstock.withdrawals import UnrecordedWithdrawal
 
 if TYPE_CHECKING:
@@ -20,10 +22,12 @@ if TYPE_CHECKING:
 __all__ = [
     "DeliveryPapers",
     "DeliveryShort",
+    "Density",
     "HiddenSales",
     "OverFill",
     "ProductSwap",
     "UnrecordedWithdrawal",
+    "WaterIngress",
     "WrongTank",
     "pumpwatch_detectors",
 ]
@@ -32,4 +36,14 @@ __all__ = [
 @hookimpl
 def pumpwatch_detectors() -> Sequence[type[Rule]]:
     """Name the rules of this plugin."""
-    return [UnrecordedWithdrawal, DeliveryPapers, OverFill, DeliveryShort, HiddenSales, WrongTank, ProductSwap]
+    return [
+        UnrecordedWithdrawal,
+        DeliveryPapers,
+        OverFill,
+        DeliveryShort,
+        HiddenSales,
+        WrongTank,
+        ProductSwap,
+        WaterIngress,
+        Density,
+    ]

@@ -32,8 +32,8 @@ from pumpwatch import (
     from_us,
     to_us,
 )
+from pumpwatch.courses import DAY_US, HOUR_US, Course, courses, work_on
 from pumpwatch.wording import litres, percent, station_label, title, yuan
-from pumpwatch_wetstock.balance import DAY_US, HOUR_US, Course, courses, work_on
 from pumpwatch_wetstock.falls import counted
 from pumpwatch_wetstock.figures import TIME, course_label, price_cny
 

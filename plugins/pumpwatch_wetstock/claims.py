@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from pumpwatch import Department, Evidence, Severity, Subject, Text, from_us
-from pumpwatch_wetstock.balance import WORK_MOST_L, Course
+from pumpwatch.courses import WORK_MOST_L, Course
 from pumpwatch_wetstock.falls import Counted, Fall, Night
 
-EXCUSED: Final = {"work": ("作业期间下降", "fell during work"), "clock": ("时钟有误时下降", "fell, clock wrong")}
+EXCUSED: Final = {
+    "work": ("作业期间下降", "fell during work"),
+    "again": ("屡次作业期间下降", "fell at works"),
+    "clock": ("时钟有误时下降", "fell, clock wrong"),
+}
 CALM: Final = {
     None: Text(
         zh="下降前三小时和之后两小时液位稳定，附近没有卸油、检定回罐或油罐作业。",
@@ -22,6 +26,13 @@ CALM: Final = {
         f"{WORK_MOST_L:,.0f} L 时仅作记录；超过时请核对抽出油品的去向。",
         en="a work order signed by the repairer and the station is about this time. A new probe moves the reading by "
         f"600 L at most, so up to {WORK_MOST_L:,.0f} L in a fortnight are a note; of more, ask where the fuel went.",
+    ),
+    "again": Text(
+        zh="该时段有签字的作业单，但五周内已是第三次以上在作业期间少油。换探棒、清罐几年一次；"
+        "请核对每次作业的内容、签字人和抽出油品的去向。",
+        en="there is a signed work order about this time, but it is at least the third loss under such work in five "
+        "weeks. Probes are changed and tanks cleaned once in years: ask what was done each time, who signed, and where "
+        "the fuel went.",
     ),
     "clock": Text(
         zh="加油机时钟当时有误，同时间长度内的售出量可以解释这一差值，仅作记录。",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pumpwatch_wetstock.balance import DAY_US, HOUR_US, MINUTE_US, NOISE_DAYS, Course
+from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, NOISE_DAYS, Course
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +38,9 @@ _CAME_UNSURE: Final = 0.02
 """Share of what came meanwhile that may be an error of measuring it."""
 _WANDER_L: Final = 5.0
 """Of a level for each square root of an hour, twice that of a common probe."""
+_WORK_AGAIN_DAYS: Final = 35
+_WORK_APART_DAYS: Final = 3
+"""Losses nearer to each other are one occasion: a tank that is cleaned, or a probe that is changed twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +89,7 @@ def _steps(course: Course, least_l: float, sigmas: float) -> Iterator[Fall]:
     last = np.arange(side - 1, side - 1 + count)  # the last reading of the window before
     book, sold = _differences(course.book_ml, side, across), -_differences(course.sold_ml, side, across)
     begin, end = at[last - side + 1], at[last + across + side - 1]
-    broken = course.stirred.copy()
+    broken = course.stirred | _pouring(course)
     broken[1:] |= np.diff(at) > 2.5 * course.step_us
     calm = np.concatenate(([0], np.cumsum(broken)))
     told = calm[last + across + side] == calm[last - side + 1]
@@ -116,6 +120,14 @@ def _steps(course: Course, least_l: float, sigmas: float) -> Iterator[Fall]:
         yield Fall(
             int(at[first]), int(at[after]), judged, litres, float(sd[best]), float(limit[best]), float(sold[best])
         )
+
+
+def _pouring(course: Course) -> NDArray[np.bool_]:
+    """(n,) the last readings before each rise: a drop's first minutes slosh, and may look like a fall of 200 L."""
+    pouring = np.zeros(len(course.at_us), bool)
+    for row in np.searchsorted(course.at_us, [rise.start_us for rise in course.rises]).tolist():
+        pouring[max(0, row - 1) : row + 1] = True
+    return pouring
 
 
 def _differences(column: NDArray[np.int64], side: int, across: int) -> NDArray[np.float64]:
@@ -207,6 +219,12 @@ def worked(course: Course, sigmas: float, least_l: float) -> tuple[Fall, ...]:
         if litres > limit:
             found.append(Fall(begin, end, end + _WORK_LASTS_US, litres, sd, limit, sold))
     return tuple(found)
+
+
+def occasions(lost: Sequence[Fall]) -> int:
+    """On how many occasions of the last weeks these losses came, up to the last of them; oldest first."""
+    recent = [fall for fall in lost if fall.end_us > lost[-1].end_us - _WORK_AGAIN_DAYS * DAY_US]
+    return 1 + sum(late.start_us - early.end_us > _WORK_APART_DAYS * DAY_US for early, late in pairwise(recent))
 
 
 def moved_l(course: Course, start_us: int, end_us: int) -> float:

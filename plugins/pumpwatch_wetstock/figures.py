@@ -12,7 +12,7 @@ from pumpwatch.wording import listed, tank_label
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from pumpwatch_wetstock.balance import Course
+    from pumpwatch.courses import Course
 
 _POINTS: Final = 150
 TIME: Final = Text("时间", "Time")

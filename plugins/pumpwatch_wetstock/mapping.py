@@ -32,8 +32,8 @@ from pumpwatch import (
     from_us,
     to_us,
 )
+from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, Course, courses, sold_until, wrong_clocks
 from pumpwatch.wording import count, litres, nozzle_label, title
-from pumpwatch_wetstock.balance import DAY_US, HOUR_US, MINUTE_US, Course, courses, sold_until, wrong_clocks
 from pumpwatch_wetstock.figures import course_label
 
 if TYPE_CHECKING:

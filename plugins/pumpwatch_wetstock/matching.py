@@ -10,7 +10,7 @@ from typing import Final
 from weakref import WeakKeyDictionary
 
 from pumpwatch import Delivery, StationPast, to_us
-from pumpwatch_wetstock.balance import HOUR_US, Course, Rise, courses, expansion
+from pumpwatch.courses import HOUR_US, Course, Rise, courses, expansion
 
 NEAR_US: Final = 6 * HOUR_US
 """A paper may bear a time so far from its rise."""

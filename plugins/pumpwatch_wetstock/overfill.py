@@ -30,8 +30,8 @@ from pumpwatch import (
     from_us,
     to_us,
 )
+from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch.wording import litres, local, local_day, percent, tank_label, title
-from pumpwatch_wetstock.balance import DAY_US, HOUR_US
 from pumpwatch_wetstock.figures import TIME
 
 _SLOSHES_US: Final = 30 * 60_000_000

@@ -27,8 +27,8 @@ from pumpwatch import (
     from_us,
     to_us,
 )
+from pumpwatch.courses import HOUR_US, MINUTE_US, WORK_MOST_L, Course, courses
 from pumpwatch.wording import litres, local, title, yuan
-from pumpwatch_wetstock.balance import HOUR_US, MINUTE_US, WORK_MOST_L, Course, courses
 from pumpwatch_wetstock.falls import FASTEST_L_MIN, moved_l
 from pumpwatch_wetstock.figures import course_label, level_figure, price_cny
 from pumpwatch_wetstock.matching import (
@@ -45,7 +45,7 @@ from pumpwatch_wetstock.matching import (
 )
 
 if TYPE_CHECKING:
-    from pumpwatch_wetstock.balance import Rise
+    from pumpwatch.courses import Rise
     from pumpwatch_wetstock.matching import Paper
 
 _Z95: Final = 1.96

@@ -10,9 +10,9 @@ import pytest
 from worlds import judged, world
 
 from pumpwatch import Delivery, DeviceEvent, EventKind, Severity, WorkOrder, to_us
+from pumpwatch.courses import HOUR_US, courses, work_on
 from pumpwatch.detection.replay import in_order, judge_station
 from pumpwatch_wetstock import DeliveryPapers, HiddenSales, ProductSwap, UnrecordedWithdrawal, WrongTank
-from pumpwatch_wetstock.balance import HOUR_US, courses, work_on
 
 STATION, TANK, OTHER = "S15", "S15-T1", "S15-T3"
 NIGHT = datetime(2026, 3, 23, 18, tzinfo=UTC)
@@ -87,6 +87,17 @@ def test_small_losses_under_work_night_after_night_add_up():
     found = judged(ordered(past, TANK, *nights), UnrecordedWithdrawal)
     assert Severity.LOW in {f.severity for f in found}
     assert len(found) <= 5
+
+
+def test_a_paper_every_ten_days_is_no_excuse_the_third_time():
+    past = world(station=STATION)[0]
+    nights = [NIGHT + timedelta(days=day) for day in (-10, 0, 10)]
+    for night in nights:
+        past = moved(past, TANK, night, -300.0)
+    found = judged(ordered(past, TANK, *nights), UnrecordedWithdrawal)
+    assert [f.severity for f in found] == [Severity.INFO, Severity.INFO, Severity.LOW]
+    assert "第三次" in found[-1].explanation.why.zh
+    cut_anywhere(ordered(past, TANK, *nights), UnrecordedWithdrawal, 24 * 30 + 5)
 
 
 def test_orders_at_any_time_of_a_day_cover_no_tank_twice():

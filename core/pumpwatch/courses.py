@@ -16,12 +16,13 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pumpwatch import EventKind, StationPast, Subject, to_us
+from pumpwatch.model import EventKind, Subject, to_us
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pumpwatch import Levels, WorkOrder
+    from pumpwatch.model import WorkOrder
+    from pumpwatch.past import Levels, StationPast
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
@@ -50,6 +51,8 @@ _CLOCK_S: Final = 120.0
 _CLOCK_MOST_S: Final = 86_400.0
 _FILLING_US: Final = 5 * MINUTE_US
 _DRAWS: Final = frozenset({5.0, 10.0, 20.0, 50.0, 100.0})
+_CAN_SHARE: Final = 0.01
+"""Whoever fills a standard can by hand, and by a meter that is to be set, stops so near to its mark."""
 _FEWEST_DRAWS: Final = 3
 _DRAW_PAUSE_US: Final = 20 * MINUTE_US
 _PAPER_US: Final = 12 * HOUR_US
@@ -130,17 +133,25 @@ class Course:
         day = self.at_us[2:] // DAY_US
         days, first = np.unique(day, return_index=True)
         ends = np.append(first[1:], len(day))
-        medians = [float(np.median(second[a:b])) for a, b in zip(first.tolist(), ends.tolist(), strict=True)]
+        medians = [_median(second[a:b]) for a, b in zip(first.tolist(), ends.tolist(), strict=True)]
         return days, np.array(medians) * 1.4826 / math.sqrt(6.0)
 
     def noise_l(self, at_us: int) -> float:
         """Robust standard deviation of one reading over the fortnight of days that ends with the day of ``at_us``."""
         if self.is_coarse:
             return _DIP_NOISE_L
-        days, noise = self._daily_noise
-        last = at_us // DAY_US
-        first, end = np.searchsorted(days, [last - NOISE_DAYS + 1, last + 1])
-        return max(float(np.median(noise[first:end])), 0.5) if end > first else 5.0
+        last = int(at_us) // DAY_US
+        known = self._noise_until.get(last)
+        if known is None:
+            days, noise = self._daily_noise
+            first, end = days.searchsorted(np.array([last - NOISE_DAYS + 1, last + 1]))
+            known = self._noise_until[last] = max(_median(noise[first:end]), 0.5) if end > first else 5.0
+        return known
+
+    @cached_property
+    def _noise_until(self) -> dict[int, float]:
+        """By UTC day, as far as it was asked for."""
+        return {}
 
     @cached_property
     def _noises(self) -> Floats:
@@ -206,8 +217,16 @@ class Course:
 
     def rows(self, start_us: int, end_us: int) -> slice:
         """The readings at start <= time < end."""
-        first, last = np.searchsorted(self.at_us, [start_us, end_us])
-        return slice(int(first), int(last))
+        return slice(*self.at_us.searchsorted(np.array([start_us, end_us])).tolist())
+
+
+def _median(values: Floats) -> float:
+    """Of finite values, at least one; ``numpy.median`` takes its time with few."""
+    half = len(values) // 2
+    if len(values) % 2:
+        return float(np.partition(values, half)[half])
+    low, high = np.partition(values, (half - 1, half))[half - 1 : half + 1].tolist()
+    return float((low + high) / 2.0)
 
 
 _KNOWN: WeakKeyDictionary[StationPast, tuple[Course, ...]] = WeakKeyDictionary()
@@ -223,7 +242,7 @@ def courses(past: StationPast) -> tuple[Course, ...]:
 
 def _made(past: StationPast) -> Iterator[Course]:
     groups = dict.fromkeys(past.manifold(tank.tank_id) for tank in past.tanks)
-    draws = _test_draws(past)
+    draws = draws_of(past)
     for group in groups:
         levels = [past.levels.get(tank) for tank in group]
         grades = [tank.grade for tank in past.tanks if tank.tank_id == group[0]]
@@ -333,9 +352,8 @@ def _frozen(at_us: Ints, volume: Ints, sold: Ints) -> Bools:
         return frozen
     turns = np.flatnonzero(np.diff(volume)) + 1
     first, last = np.concatenate(([0], turns)), np.concatenate((turns, [len(volume)])) - 1
-    for a, b in zip(first.tolist(), last.tolist(), strict=True):
-        if b - a >= _FROZEN - 1 and sold[b] - sold[a] > 60_000:
-            frozen[a + 1 : b + 1] = True
+    for run in np.flatnonzero((last - first >= _FROZEN - 1) & (sold[last] - sold[first] > 60_000)).tolist():
+        frozen[first[run] + 1 : last[run] + 1] = True
     return frozen
 
 
@@ -387,7 +405,7 @@ def misplaced_l(past: StationPast, course: Course, clocks: Iterable[WrongClock],
     return moved
 
 
-def _test_draws(past: StationPast) -> Bools:
+def draws_of(past: StationPast) -> Bools:
     """(sales,) draws of a verification that were poured back: runs of 5, 10 and 20 L about a signed work order."""
     draws = np.zeros(len(past.sales), bool)
     sales = past.sales
@@ -408,7 +426,8 @@ def _test_draws(past: StationPast) -> Bools:
                 ]
             ).astype(np.int64)
             rows = rows[np.argsort(sales.end_us[rows], kind="stable")]
-            like = np.isin(np.round(sales.volume_l[rows], 1), list(_DRAWS)) & np.isfinite(sales.preset_value[rows])
+            volume = np.nan_to_num(sales.volume_l[rows])
+            like = np.any([np.abs(volume - can) <= _CAN_SHARE * can for can in _DRAWS], axis=0)
             draws[rows[_runs(like, sales.end_us[rows])]] = True
     return draws
 
@@ -448,3 +467,10 @@ def _drawn(past: StationPast, nozzles: tuple[str, ...], draws: Bools) -> Iterato
             last = ends[np.concatenate((breaks, [len(ends) - 1]))]
             for a, b in zip(first.tolist(), last.tolist(), strict=True):
                 yield a - HOUR_US // 2, b + HOUR_US // 2
+
+
+def litres_20c(past: StationPast, rows: slice, course: Course) -> Floats:
+    """(n,) litres at 20 °C of these fillings, as warm as the tank was."""
+    warm = np.interp(past.sales.start_us[rows], course.at_us, course.warm_c)
+    litres: Floats = past.sales.volume_l[rows] * (1.0 - expansion(course.grade) * (warm - 20.0))
+    return litres

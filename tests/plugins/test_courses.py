@@ -1,0 +1,123 @@
+"""The balance of a tank: what it makes of readings, sales, work and silence, whatever order they came in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from worlds import world
+
+from pumpwatch import Channel, to_us
+from pumpwatch.courses import DAY_US, HOUR_US, Course, courses, sold_until
+from pumpwatch_wetstock.matching import matches
+
+STATION = "S15"
+
+
+def course_of(past, tank: str) -> Course:
+    return next(course for course in courses(past) if tank in course.tanks)
+
+
+def test_the_book_stays_where_it_is_but_for_losses_and_deliveries():
+    past, _ = world(station=STATION)
+    for course in courses(past):
+        book = course.book_ml / 1000.0
+        came = sum(rise.litres for rise in course.rises)
+        sold = (course.sold_ml[-1] - course.sold_ml[0]) / 1000.0
+        lost = book[0] + came - book[-1]
+        assert 0.5 < course.noise_l(int(course.at_us[-1])) < 8.0
+        assert abs(lost / sold) < 0.015
+
+
+def test_every_honest_delivery_is_one_rise_with_its_paper():
+    past, _ = world(station=STATION)
+    told = matches(past)
+    assert len(told) == len(past.deliveries)
+    assert all(match.rise is not None and len(match.papers) == 1 for match in told)
+    errors = [match.rise.litres / match.declared_l - 1.0 for match in told]
+    assert abs(float(np.median(errors))) < 0.01
+
+
+def test_two_compartments_are_matched_with_both_papers():
+    past, _ = world("H04", STATION, tank=f"{STATION}-T1")
+    assert all(match.rise is not None and match.papers for match in matches(past))
+    assert max(len(match.papers) for match in matches(past)) <= 2
+
+
+def test_joined_tanks_are_one_course():
+    past, _ = world("H13", STATION, tank=f"{STATION}-T1")
+    groups = [course.tanks for course in courses(past)]
+    assert (f"{STATION}-T1", f"{STATION}-T2") in groups
+    assert len(groups) == 3
+
+
+def test_sold_litres_are_exact_and_even_within_a_sale():
+    past, _ = world(station=STATION)
+    nozzle = past.nozzles[0].nozzle_id
+    mine = past.sales.of(nozzle)
+    start, end = int(past.sales.start_us[mine][0]), int(past.sales.end_us[mine][0])
+    at = np.array([start - 1, start, (start + end) // 2, end, int(past.sales.end_us[mine][-1])], np.int64)
+    sold = sold_until(past, (nozzle,), "92#", at, np.full(len(at), 20.0)) / 1000.0
+    first = float(past.sales.volume_l[mine][0])
+    assert sold[:4] == pytest.approx([0.0, 0.0, first / 2, first], abs=0.01)
+    assert sold[-1] == pytest.approx(float(past.sales.volume_l[mine].sum()), abs=1e-6)
+
+
+def test_a_frozen_gauge_is_a_gauge_that_says_nothing():
+    past, _ = world("C03", STATION, tank=f"{STATION}-T1")
+    honest, _ = world(station=STATION)
+    frozen, usual = course_of(past, f"{STATION}-T1"), course_of(honest, f"{STATION}-T1")
+    assert len(frozen.at_us) < len(usual.at_us) - 20
+    assert [len(course.at_us) for course in courses(honest)] == [len(levels) for levels in honest.levels.values()]
+
+
+def test_work_on_the_tank_makes_its_steps_unsure():
+    past, _ = world("H12", STATION, tank=f"{STATION}-T1", offset_mm=20)
+    course = course_of(past, f"{STATION}-T1")
+    order = next(to_us(o.at) for o in past.work_orders if o.device_id == f"{STATION}-T1")
+    assert course.is_unsure(order, order + HOUR_US)
+    assert not course.is_unsure(order - 2 * DAY_US, order - DAY_US)
+    assert all(rise.worked_on for rise in course.rises if abs(rise.start_us - order) < 2 * HOUR_US)
+
+
+def test_test_draws_poured_back_are_no_sales():
+    past, _ = world("H08", STATION, dispenser=f"{STATION}-D1", draws=60)
+    honest, _ = world(station=STATION)
+    for course, usual in zip(courses(past), courses(honest), strict=True):
+        assert len(course.rises) == len(usual.rises)
+    tested = [course for course in courses(past) if course.unsure]
+    assert tested
+
+
+def test_a_cut_past_has_the_same_rises():
+    past, _ = world(station=STATION)
+    begin = past.start + timedelta(days=17, hours=5)
+    cut = past.between(begin, past.end - timedelta(days=3))
+    settled = to_us(begin) + 16 * DAY_US
+    until = to_us(cut.end) - 2 * HOUR_US - DAY_US
+    for whole, part in zip(courses(past), courses(cut), strict=True):
+        those = [rise for rise in whole.rises if settled < rise.start_us < until]
+        assert those
+        assert [rise for rise in part.rises if settled < rise.start_us < until] == those
+
+
+def test_readings_without_the_volume_at_20_degrees_are_reckoned():
+    past, _ = world(station=STATION)
+    bare = replace(
+        past,
+        levels={
+            tank: replace(levels, volume_20c_l=np.full(len(levels), np.nan)) for tank, levels in past.levels.items()
+        },
+    )
+    for whole, part in zip(courses(past), courses(bare), strict=True):
+        assert np.abs(whole.volume_ml - part.volume_ml).max() < 40_000
+        assert [rise.start_us for rise in whole.rises] == [rise.start_us for rise in part.rises]
+
+
+def test_a_station_without_readings_has_no_course():
+    past, _ = world(station=STATION)
+    nothing = replace(past, levels={})
+    assert courses(nothing) == ()
+    assert not nothing.channels & {Channel.TANK_READINGS, Channel.TANK_DIPS}
