@@ -4,7 +4,7 @@ BIN := .venv/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fix bench docs clean
+.PHONY: help setup run test check fix bench docs curve clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -45,6 +45,9 @@ bench: setup ## measure this machine (ARGS='…')
 docs: setup ## regenerate the reference pages and the JSON Schema
 	@$(BIN)/python -m pumpwatch.settings .
 	@$(BIN)/python docs/generate.py
+
+curve: setup ## measure detection limits (ARGS='DIR/evaluation.json …' of pumpwatch evaluate --out DIR)
+	@$(BIN)/python docs/delay_curve.py $(ARGS)
 
 clean: ## delete what can be made again; var/ (data) stays
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage dist

@@ -1,6 +1,7 @@
 """Writes ``docs/reference/plugins.md`` from the plugins that come with pumpwatch; ``make docs`` runs it.
 
-The scenarios' page and a page a rule are written beside it, see ``scenario_pages`` and ``rule_pages``.
+The scenarios' page, a page a rule and the page of detection limits are written beside it, see ``scenario_pages``,
+``rule_pages`` and ``delay_curve``.
 """
 
 from __future__ import annotations
@@ -70,15 +71,18 @@ def _what(kind: type[Driver] | type[Rule] | type[Store]) -> str:
         return f"{words} Looks every {kind.every.total_seconds():g} s.{returns}"
     if issubclass(kind, Review | Comparison):
         whom = "each station" if issubclass(kind, Review) else "all stations together"
-        return f"{words} Reviews {whom} every {kind.every.total_seconds() / 3600:g} h."
+        woken = f", and within seconds of {', '.join(k.__name__ for k in kind.wakes)}" if kind.wakes else ""
+        return f"{words} Reviews {whom} every {kind.every.total_seconds() / 3600:g} h{woken}."
     return words
 
 
 if __name__ == "__main__":
+    import delay_curve
     import rule_pages
     import scenario_pages
 
     PAGE.write_text(page(), encoding="utf-8")
     scenario_pages.write()
     rule_pages.write()
-    sys.stdout.write(f"{PAGE}\n{scenario_pages.PAGE}\n{rule_pages.INDEX}\n{rule_pages.FOLDER}\n")
+    delay_curve.write()
+    sys.stdout.write(f"{PAGE}\n{scenario_pages.PAGE}\n{rule_pages.INDEX}\n{rule_pages.FOLDER}\n{delay_curve.PAGE}\n")

@@ -147,7 +147,8 @@ def _judged(rule: type[Rule]) -> str:
         return f"judges each {kinds}{wait}{reach}"
     if issubclass(rule, Review | Comparison):
         whom = "each station by itself" if issubclass(rule, Review) else "all stations together"
-        return f"reviews {whom} every {_span(rule.every)}, looking back {_span(rule.lookback)}"
+        woken = f"; woken by an occasion among {_woken(rule)}" if rule.wakes else ""
+        return f"reviews {whom} every {_span(rule.every)}, looking back {_span(rule.lookback)}{woken}"
     if issubclass(rule, Detector):
         return f"looks every {_span(rule.every)}" + (
             "; its alarms return to normal by themselves" if rule.standing else ""
@@ -158,7 +159,12 @@ def _judged(rule: type[Rule]) -> str:
 def _when(rule: type[Rule]) -> str:
     if issubclass(rule, RecordRule):
         return "on arrival"
-    return f"every {_span(rule.every)}" if issubclass(rule, Review | Comparison | Detector) else "—"
+    woken = f", woken by {_woken(rule)}" if issubclass(rule, Review | Comparison) and rule.wakes else ""
+    return f"every {_span(rule.every)}{woken}" if issubclass(rule, Review | Comparison | Detector) else "—"
+
+
+def _woken(rule: type[Review | Comparison]) -> str:
+    return _listed((kind.__name__ for kind in rule.wakes), "or")
 
 
 def _span(time: timedelta) -> str:

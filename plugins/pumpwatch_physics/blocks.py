@@ -1,0 +1,280 @@
+"""A tank's day as sufficient statistics: what the balance says of each nozzle, in blocks of three hours.
+
+``held + sold`` at 20 °C rises by E·v when a nozzle shows E more than it gives, and falls by what leaks. Its readings
+have white noise (gauge) on a wander (warmth, surface); differences of readings therefore have correlated noise of first
+order, which is made white exactly (the innovations of a local level). Nothing of the information in the readings is
+lost, however many fillings lie between two of them: the noise of neighbouring differences cancels.
+
+With the whitened differences e and the whitened litres z, S = Σ z·e and G = Σ z·z' over a block say all there is to say
+of the block (``detection.md`` B2): S ~ N(G·β, G).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, Course, draws_of, litres_20c, wrong_clocks
+from pumpwatch_physics.strata import STRATA
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pumpwatch import StationPast
+
+    Floats = NDArray[np.float64]
+    Floats32 = NDArray[np.float32]
+    Ints = NDArray[np.int64]
+
+BLOCKS: Final = 8
+"""A day."""
+BLOCK_US: Final = DAY_US // BLOCKS
+BANDS: Final = 12
+"""Into which a tank is cut by volume: its chart may be wrong by another share in each."""
+WARM_US: Final = 6 * HOUR_US
+"""Before a day its filter begins, so that a day's digest is the same whatever is known of the days before."""
+WANDER: Final = 3.3
+"""Litres for each square root of a day over the litres of one reading's noise: of good, base and poor probes alike."""
+_GAP_STEPS: Final = 3.5
+_OUTLIER: Final = 6.0
+_SHORT_MOST: Final = 0.35
+"""A difference larger than the noise explains, or than this share of what was sold meanwhile, is not a nozzle's."""
+_NOTHING: Final = 1e-18
+"""What a row leaves in later ones is nothing then."""
+_LEVELLING_US: Final = 5 * HOUR_US
+"""After a delivery into one of joined tanks thousands of litres pass from one chart to the other."""
+_CLOCK_US: Final = 40 * MINUTE_US
+"""About a clock that was told to be wrong; no more, or whoever turns clocks blinds the tank."""
+_BEFORE_RISE: Final = 1.5
+"""Readings before a delivery: unloading has begun, the surface moves, and the level does not show it yet."""
+
+
+@dataclass(frozen=True, eq=False)
+class Day:
+    """One tank's day; N nozzles, p = N + 1 + BANDS (nozzles, leak, bands of the chart), E = N · strata.
+
+    Numbers are rounded to 32 bits when a day is made, so that a day kept is the day made.
+    """
+
+    noise_l: float
+    """Of one reading."""
+    scores: Floats32
+    """(BLOCKS, p) S of each block: 1/fraction, and h/L for the leak."""
+    information: Floats32
+    """(BLOCKS, p, p) G of each block."""
+    litres: Floats32
+    """(BLOCKS, N) sold at 20 °C."""
+    readings: Floats32
+    """(BLOCKS,) differences of readings that were used."""
+    part_scores: Floats32
+    """(E,) S of the nozzles' strata, nozzle by nozzle, over the day."""
+    part_cross: Floats32
+    """(E, p) G between strata and the p others."""
+    part_own: Floats32
+    """(E,) G of each stratum with itself."""
+
+    @property
+    def nozzles(self) -> int:
+        """N."""
+        return int(self.litres.shape[1])
+
+    def to_array(self) -> Floats32:
+        """(m,) everything, for keeping."""
+        head = np.array([self.nozzles, self.noise_l], np.float32)
+        parts = (self.scores, self.information, self.litres, self.readings)
+        return np.concatenate(
+            [head, *(each.ravel() for each in (*parts, self.part_scores, self.part_cross, self.part_own))]
+        )
+
+    @classmethod
+    def from_array(cls, told: Floats32) -> Day:
+        """The inverse of ``to_array``. Raises ``ValueError`` when it is not one."""
+        n = int(told[0]) if len(told) else 0
+        p, e = n + 1 + BANDS, n * len(STRATA)
+        shapes = [(BLOCKS, p), (BLOCKS, p, p), (BLOCKS, n), (BLOCKS,), (e,), (e, p), (e,)]
+        ends = np.cumsum([2, *(math.prod(shape) for shape in shapes)])
+        if len(told) != ends[-1]:
+            raise ValueError(f"{len(told)} numbers are no day of a tank with {n} nozzles")
+        parts = [
+            told[a:b].reshape(shape) for a, b, shape in zip(ends[:-1].tolist(), ends[1:].tolist(), shapes, strict=True)
+        ]
+        return cls(float(told[1]), *parts)
+
+
+class Columns:
+    """One tank's past made ready: litres of each nozzle and stratum at each reading."""
+
+    def __init__(self, past: StationPast, course: Course, offset_us: int) -> None:
+        self.course = course
+        self.sold_ml = _sold(past, course, offset_us)
+        """(n, N · (1 + strata)) sold until each reading: each nozzle's whole, then its strata; whole millilitres."""
+        capacity = math.fsum(tank.capacity_l for tank in past.tanks if tank.tank_id in course.tanks)
+        self._width_l = max(capacity, 1.0) / BANDS
+        self._clocks = [(clock.at_us - _CLOCK_US, clock.at_us + _CLOCK_US) for clock in wrong_clocks(past, course)]
+        """Spans about a clock that was told to be wrong: fillings bear times at which they did not flow."""
+
+    @cached_property
+    def usable(self) -> NDArray[np.bool_]:
+        """(n,) readings that are level: not stirred by a delivery, work or draws that are poured back."""
+        course = self.course
+        usable = ~course.stirred
+        for rise in course.rises:
+            begin = rise.start_us - round(_BEFORE_RISE * course.step_us)
+            usable[slice(*np.searchsorted(course.at_us, [begin, rise.start_us + 1]))] = False
+            if len(course.tanks) > 1:
+                usable[slice(*np.searchsorted(course.at_us, [rise.end_us, rise.end_us + _LEVELLING_US]))] = False
+        for span in self._clocks:
+            usable[slice(*np.searchsorted(course.at_us, span))] = False
+        return usable
+
+    def day(self, start_us: int) -> Day:
+        """The day that begins then."""
+        course, n = self.course, len(self.course.nozzles)
+        p, parts = n + 1 + BANDS, len(STRATA)
+        noise = course.noise_l(start_us - 1)
+        rows = course.rows(start_us - max(WARM_US, 2 * course.step_us), start_us + DAY_US + 1)
+        at = course.at_us[rows]
+        scores, information = np.zeros((BLOCKS, p)), np.zeros((BLOCKS, p, p))
+        litres, used = np.zeros((BLOCKS, n)), np.zeros(BLOCKS)
+        part_sums = np.zeros((n * parts, 1 + p))
+        part_own = np.zeros(n * parts)
+        if len(at) > 1 and n:
+            gap = at[1:] - at[:-1]
+            step_sold = np.diff(self.sold_ml[rows], axis=0).reshape(len(gap), n, 1 + parts) / 1000.0
+            own, book_ml = step_sold[:, :, 0], course.book_ml[rows]
+            book = np.diff(book_ml) / 1000.0
+            edges = np.searchsorted(at[1:], start_us + BLOCK_US * np.arange(BLOCKS + 1), side="right").tolist()
+            for number, (first, last) in enumerate(pairwise(edges)):
+                litres[number] = own[first:last].sum(axis=0)
+            whole = self._whole(rows, gap, book, own.sum(axis=1), noise)
+            chosen = np.flatnonzero(whole)
+            fresh = np.append(True, chosen[1:] != chosen[:-1] + 1)[: len(chosen)]
+            bands = self._bands(chosen, fresh, book_ml, course.sold_ml[rows])
+            crossed = np.flatnonzero(bands.any(axis=0))
+            raw = np.empty((len(chosen), 2 + n + len(crossed) + n * parts))
+            raw[:, 0], raw[:, 1 : 1 + n], raw[:, 1 + n] = book[chosen], own[chosen], gap[chosen] / -HOUR_US
+            raw[:, 2 + n : 2 + n + len(crossed)] = bands[:, crossed]
+            raw[:, 2 + n + len(crossed) :] = step_sold[chosen, :, 1:].reshape(len(chosen), n * parts)
+            white = whitened(raw, gap[chosen] / DAY_US, fresh, noise, WANDER * noise)
+            shown, part = white[:, : 2 + n + len(crossed)], white[:, 2 + n + len(crossed) :]
+            places = np.concatenate((np.arange(n + 1), n + 1 + crossed))
+            cuts = np.searchsorted(chosen, edges).tolist()
+            sums = np.stack([shown[first:last].T @ shown[first:last] for first, last in pairwise(cuts)])
+            scores[:, places] = sums[:, 1:, 0]
+            information[:, places[:, None], places] = sums[:, 1:, 1:]
+            used[:] = np.diff(cuts)
+            today = slice(cuts[0], cuts[-1])
+            part_sums[:, np.append(0, 1 + places)] = part[today].T @ shown[today]
+            part_own = np.einsum("ij,ij->j", part[today], part[today])
+        rounded = (scores, information, litres, used, part_sums[:, 0], part_sums[:, 1:], part_own)
+        return Day(float(np.float32(noise)), *(each.astype(np.float32) for each in rounded))
+
+    def _whole(self, rows: slice, gap: Ints, book: Floats, sold: Floats, noise: float) -> NDArray[np.bool_]:
+        """(m,) differences without a gap, a delivery, work or a jump."""
+        usable = self.usable[rows]
+        whole: NDArray[np.bool_] = usable[1:] & usable[:-1] & (gap <= _GAP_STEPS * np.median(gap))
+        jumps = np.abs(book) > _OUTLIER * math.sqrt(2.0) * noise + _SHORT_MOST * sold
+        whole &= ~jumps
+        # A reading, or a filling's time, that is off makes two jumps, one up and one down: neither without the other.
+        whole[1:] &= ~jumps[:-1]
+        if self.course.step_us < SETTLED_US:
+            whole[:-1] &= ~jumps[1:]
+        return whole
+
+    def _bands(self, chosen: Ints, fresh: NDArray[np.bool_], book_ml: Ints, sold_ml: Ints) -> Floats:
+        """(m, BANDS) litres by which the level rose in each band, from a run's first readings and what was sold since.
+
+        The readings themselves would bring their noise into both sides of the equation.
+        """
+        begins = np.flatnonzero(fresh)
+        level = np.empty((len(chosen), 2))
+        for first, last in pairwise([*begins.tolist(), len(chosen)]):
+            row, end = int(chosen[first]), int(chosen[last - 1]) + 2
+            begun = _middle(book_ml[row : min(row + _BEGIN, end)])
+            sold = begun - sold_ml[row:end]
+            level[first:last, 0], level[first:last, 1] = sold[:-1], sold[1:]
+        low = self._width_l * np.arange(BANDS)
+        inside = np.clip(level[:, :, None] / 1000.0 - low, 0.0, self._width_l)
+        risen: Floats = inside[:, 0] - inside[:, 1]
+        return risen
+
+
+def _middle(values: Ints) -> float:
+    """The median; ``numpy.median`` takes its time with few."""
+    those = sorted(values.tolist())
+    return float(those[(len(those) - 1) // 2] + those[len(those) // 2]) / 2.0
+
+
+_BEGIN: Final = 6
+"""Readings of a piece that tell its level."""
+SETTLED_US: Final = 30 * MINUTE_US
+"""After a block's end every filling that was under way is recorded."""
+
+
+def _sold(past: StationPast, course: Course, offset_us: int) -> Ints:
+    """(n, N · (1 + strata)) whole millilitres sold until each reading."""
+    draws = draws_of(past)
+    columns = []
+    for nozzle in course.nozzles:
+        mine = past.sales.of(nozzle)
+        kept = np.isfinite(past.sales.volume_l[mine]) & ~draws[mine]
+        masks = [np.ones(int(kept.sum()), bool)]
+        masks += [stratum.mask(past.sales, mine, offset_us)[kept] for stratum in STRATA]
+        columns.append(
+            _until(
+                past.sales.start_us[mine][kept],
+                past.sales.end_us[mine][kept],
+                litres_20c(past, mine, course)[kept],
+                np.array(masks).T,
+                course.at_us,
+            )
+        )
+    return np.concatenate(columns, axis=1) if columns else np.zeros((len(course.at_us), 0), np.int64)
+
+
+def _until(start: Ints, end: Ints, litres: Floats, masks: NDArray[np.bool_], at_us: Ints) -> Ints:
+    """(n, m) whole millilitres of each of m masks that have flowed until these times, a filling evenly in its time."""
+    amount = np.rint(litres * 1000.0).astype(np.int64)
+    start = np.minimum(start, end)
+    parts = amount[:, None] * masks
+    whole = np.concatenate((np.zeros((1, masks.shape[1]), np.int64), np.cumsum(parts, axis=0)))
+    sold: Ints = whole[np.searchsorted(end, at_us, side="right")]
+    first, last = np.searchsorted(at_us, start, side="right"), np.searchsorted(at_us, end, side="left")
+    count = np.maximum(last - first, 0)
+    sale = np.repeat(np.arange(len(start)), count)
+    row = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count) + first[sale]
+    share = (at_us[row] - start[sale]) / np.maximum(end[sale] - start[sale], 1)
+    flowed = np.rint(amount[sale] * share).astype(np.int64)
+    np.add.at(sold, row, flowed[:, None] * masks[sale])
+    return sold
+
+
+def whitened(raw: Floats, days: Floats, fresh: NDArray[np.bool_], noise_l: float, wander: float) -> Floats:
+    """(m, c) differences of readings made white and of unit variance, column by column; runs begin where ``fresh``.
+
+    ``days`` (m,) lie between the readings; ``noise_l`` is the deviation of one reading, ``wander`` that of the level in
+    litres for each square root of a day. The differences have variances 2·noise² + wander²·days and covariance −noise²
+    with their neighbours of the run; the inverse of that matrix's Cholesky factor is applied. It is bidiagonal: a
+    recurrence, which is run in steps of 1, 2, 4 … rows at once.
+    """
+    squares, shared, square = [], noise_l**4, 1.0
+    for each, begins in zip((2.0 * noise_l**2 + wander**2 * days).tolist(), fresh.tolist(), strict=True):
+        square = each if begins else each - shared / square
+        squares.append(square)
+    pivots = np.sqrt(squares)
+    keeps = np.zeros(len(raw))
+    keeps[1:] = noise_l**2 / (pivots[1:] * pivots[:-1])
+    keeps[fresh] = 0.0
+    white: Floats = raw / pivots[:, None]
+    step = 1
+    while step < len(raw) and keeps.max() > _NOTHING:
+        white[step:] += keeps[step:, None] * white[:-step]
+        keeps[step:] *= keeps[:-step].copy()
+        keeps[:step] = 0.0
+        step *= 2
+    return white

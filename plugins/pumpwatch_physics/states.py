@@ -1,0 +1,323 @@
+"""What a tank's balance is made of, followed block by block, and the search for a step in any of it.
+
+States (a Kalman filter, told of each block by its S and G): the common loss of all nozzles (a constant and a wander), each nozzle's
+error (a constant and a wander), the leak, the error of the chart in each band, and the hours of the day, at which the
+meters are warmer or colder than the tank. A step of one of them that began at
+any time back to ``BACK_DAYS`` leaves a known signature in the filter's innovations (Willsky and Jones 1976); its
+likelihood ratio is averaged over sizes and summed over times, so that no size or time need be chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from pumpwatch_physics.blocks import BANDS, BLOCKS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+    Ints = NDArray[np.int64]
+
+BACK_DAYS: Final = 60
+SIZES: Final = np.array([0.004, 0.006, 0.009, 0.013, 0.02, 0.03, 0.05, 0.08])
+"""Of a step of a nozzle's error, as a share."""
+_LIKELY: Final = np.array([0.06, 0.08, 0.14, 0.18, 0.2, 0.16, 0.1, 0.08])
+"""How likely each size is (``detection.md`` B0)."""
+TANK_SIZES: Final = np.array([0.008, 0.01, 0.013, 0.016, 0.02, 0.03, 0.05, 0.08])
+"""Of a step of all nozzles: smaller ones are honest wander of the common loss."""
+LEAKS_L_H: Final = np.array([0.3, 0.45, 0.6, 0.8, 1.1, 1.5, 2.5, 5.0])
+"""Of a leak (0.1, 0.2 and 0.5 gallons an hour are 0.38, 0.76 and 1.9 L/h)."""
+COMMON_MEAN_SD: Final = 0.006
+"""Of the constant common loss: vapour, chart scale and line temperature (``detection.md`` A3)."""
+COMMON_SD, COMMON_TAU_DAYS = 0.001, 10.0
+METER_MEAN_SD: Final = 0.0015
+"""Of a nozzle's constant error: honest meters lie within ±0.3 %."""
+METER_SD, METER_TAU_DAYS = 0.0005, 60.0
+SEASON_SD, SEASON_TAU_DAYS = 0.001, 90.0
+"""Of the season's, in the common constant: line temperature and vapour."""
+HOURS_SD: Final = 0.0006
+"""Of what the hour of the day does: 6 °C between noon and night, a tenth of it in the meter, 0.12 % for each."""
+LEAK_SD_L_H: Final = 0.15
+CHART_SD: Final = 0.003
+_FIXED: Final = 5
+"""States before the nozzles': common constant, common wander, leak, two for the hours."""
+_RECENT: Final = ((1.5, 1), (5, BLOCKS // 2), (20, BLOCKS), (BACK_DAYS, 2 * BLOCKS))
+"""Up to so many days back every so-many-th block is a time at which a step may have begun."""
+_RARER: Final = 2.0
+"""Nats by which a fault of the whole tank is less likely beforehand than one of a nozzle."""
+_EVERY: Final = np.ones(BACK_DAYS * BLOCKS + 1, np.int64)
+"""By age in blocks: of blocks so old every so-many-th is kept; of older ones none."""
+for _days, _every in reversed(_RECENT):
+    _EVERY[: math.floor(_days * BLOCKS) + 1] = _every
+_WORTH: Final = 5.0
+"""Nats that the best single size and time must reach before the average over all is worth while."""
+_SCALE_PRIOR: Final = 400.0
+"""Standardised surprises of unit variance that are taken as seen before the first, when noise is learned."""
+_STRANGE: Final = 5.5
+"""Deviations."""
+_AGAIN, _AGAIN_DAYS = 3, 14
+"""What is strange alike for so many blocks within so many days is believed: a switch that is on at some hours."""
+_SCALE_LEAST: Final = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """How much one fault would explain."""
+
+    fault: int
+    """0 … N−1 a nozzle, N all nozzles, N+1 a leak."""
+    rising: bool
+    """More shown than given, or fuel lost; else the other way."""
+    nats: float
+    """Log of the likelihood ratio against honesty, averaged over sizes and summed over times."""
+    since: int
+    """The block in which it most likely began."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sized:
+    """How large a step is, given that there is one: the posterior over sizes and times."""
+
+    value: float
+    low: float
+    high: float
+    since: int
+    """The most likely first block."""
+
+
+class Filter:
+    """One tank. Blocks must be told in order; ``suspicions`` and ``size`` speak of all told so far."""
+
+    def __init__(self, nozzles: int) -> None:
+        n = _FIXED + 2 * nozzles + BANDS
+        self.nozzles = nozzles
+        self.blocks = 0
+        """Told so far."""
+        observed = np.zeros((nozzles + 1 + BANDS, n))
+        observed[:nozzles, :2] = 1.0
+        each = np.arange(nozzles)
+        observed[each, _FIXED + each] = observed[each, _FIXED + nozzles + each] = 1.0
+        observed[nozzles, 2] = 1.0
+        band = np.arange(BANDS)
+        observed[nozzles + 1 + band, _FIXED + 2 * nozzles + band] = 1.0
+        self.observed = observed
+        """(p, states) what the blocks' coefficients are of the states."""
+        days = 1.0 / BLOCKS
+        keeps, variance, noise = np.ones(n), np.empty(n), np.zeros(n)
+        common, meter = slice(1, 2), slice(_FIXED + nozzles, _FIXED + 2 * nozzles)
+        variance[0], variance[2], variance[3:5] = COMMON_MEAN_SD**2, LEAK_SD_L_H**2, HOURS_SD**2
+        variance[_FIXED : _FIXED + nozzles], variance[_FIXED + 2 * nozzles :] = METER_MEAN_SD**2, CHART_SD**2
+        noise[0] = 2.0 * SEASON_SD**2 / SEASON_TAU_DAYS * days
+        for which, sd, tau in ((common, COMMON_SD, COMMON_TAU_DAYS), (meter, METER_SD, METER_TAU_DAYS)):
+            keeps[which], variance[which] = math.exp(-days / tau), sd**2
+            noise[which] = sd**2 * (1.0 - math.exp(-2.0 * days / tau))
+        self._keeps, self._noise = keeps, noise
+        self._kept, self._eye = keeps[:, None] * keeps, np.eye(len(observed))
+        self.state, self.covariance = np.zeros(n), np.diag(variance)
+        faults = np.zeros((nozzles + 2, len(observed)))
+        faults[each, each] = 1.0
+        faults[nozzles, :nozzles] = 1.0
+        faults[nozzles + 1, nozzles] = 1.0
+        self._faults = faults
+        self._sizes = np.repeat(SIZES[None], nozzles + 2, axis=0)
+        self._sizes[nozzles], self._sizes[nozzles + 1] = TANK_SIZES, LEAKS_L_H
+        self._surprises, self._seen = _SCALE_PRIOR, _SCALE_PRIOR
+        self._strange = 0.0
+        """Deviations by which the last block was too strange to be believed alone; 0 for one that was not."""
+        self._stranger: list[tuple[int, int]] = []
+        """Of late: the block, and the fault with its sign."""
+        self.unbelieved = 0
+        """Blocks that were left out because of it."""
+        self._forget()
+
+    def _forget(self) -> None:
+        faults, n = len(self._faults), len(self.state)
+        self._since: Ints = np.zeros(0, np.int64)
+        self._shift, self._num, self._den = np.zeros((0, faults, n)), np.zeros((0, faults)), np.zeros((0, faults))
+
+    def tell(self, scores: Floats, information: Floats) -> None:
+        """The next block's S (p,) and G (p, p)."""
+        if self.blocks:
+            self.state = self.state * self._keeps
+            self.covariance = self.covariance * self._kept
+            np.einsum("ii->i", self.covariance)[:] += self._noise
+        self._thin()
+        angle = 2.0 * math.pi * (self.blocks % BLOCKS + 0.5) / BLOCKS
+        self.observed[: self.nozzles, 3], self.observed[: self.nozzles, 4] = math.cos(angle), math.sin(angle)
+        self.blocks += 1
+        told = np.flatnonzero(information.any(axis=0))
+        if not len(told):
+            return
+        scale = 1.0 / max(self._surprises / self._seen, _SCALE_LEAST)
+        scores, information = scores[told] * scale, information[told[:, None], told] * scale
+        observed = self.observed[told]
+        seen = information @ observed
+        reach = observed @ self.covariance
+        mixed = np.linalg.solve(self._eye[: len(told), : len(told)] + reach @ seen.T, reach)
+        covariance = self.covariance - (reach.T @ information) @ mixed
+        covariance = (covariance + covariance.T) / 2.0
+        surprise = scores - seen @ self.state
+        step = covariance @ (observed.T @ surprise)
+        through = seen @ covariance
+        left = information - through @ seen.T
+        rest = surprise - seen @ step
+        if self._is_alone(rest, left, told):
+            self.unbelieved += 1
+            return
+        times, faults = self._num.shape
+        shift = self._shift.reshape(times * faults, -1)
+        signature = self._faults[:, told] - (shift @ observed.T).reshape(times, faults, -1)
+        signature = signature.reshape(times * faults, -1)
+        self._num += (signature @ rest).reshape(times, faults)
+        self._den += np.einsum("ij,ij->i", signature @ left, signature).reshape(times, faults)
+        shift += signature @ through  # a view
+        self.state = self.state + step
+        self.covariance = covariance
+        fresh = self._den[-1, : self.nozzles] > 0.0
+        if fresh.any():
+            size = self._num[-1, : self.nozzles][fresh] ** 2 / self._den[-1, : self.nozzles][fresh] / scale
+            self._surprises += float(np.minimum(size, 9.0).sum())
+            self._seen += float(fresh.sum())
+
+    def _is_alone(self, rest: Floats, left: Floats, told: Ints) -> bool:
+        """Whether a block is too strange to be believed unless the next one is strange too, the same way.
+
+        Fuel that moved without a record, a clock that was wrong for a while and a gauge that was touched look so; a
+        nozzle that is short stays short.
+        """
+        faults = self._faults[:, told]
+        sums, weights = faults @ rest, np.einsum("ij,ij->i", faults @ left, faults)
+        deviations = sums / np.sqrt(np.maximum(weights, 1e-9))
+        most = float(deviations[np.abs(deviations).argmax()])
+        before, self._strange = self._strange, most if abs(most) > _STRANGE else 0.0
+        if not self._strange or self._strange * before > 0.0:
+            return False
+        fault = (int(np.abs(deviations).argmax()) + 1) * (1 if most > 0.0 else -1)
+        recent = [each for each in self._stranger if self.blocks - each[0] <= _AGAIN_DAYS * BLOCKS]
+        self._stranger = [*recent, (self.blocks, fault)]
+        return [each[1] for each in self._stranger].count(fault) < _AGAIN
+
+    def _thin(self) -> None:
+        """Of the times long past only some are kept; the present one is new. What is kept decays with the states."""
+        age = self.blocks - self._since
+        recent = age < len(_EVERY)
+        kept = np.flatnonzero(recent & (self._since % _EVERY[np.where(recent, age, 0)] == 0))
+        grown = [
+            np.zeros((len(kept) + 1, *each.shape[1:]), each.dtype)
+            for each in (self._since, self._shift, self._num, self._den)
+        ]
+        grown[0][:-1], grown[0][-1] = self._since[kept], self.blocks
+        np.multiply(self._shift[kept], self._keeps, out=grown[1][:-1])
+        grown[2][:-1], grown[3][:-1] = self._num[kept], self._den[kept]
+        self._since, self._shift, self._num, self._den = grown
+
+    def _weights(self) -> Floats:
+        """(times,) how many blocks each time stands for."""
+        age = (self.blocks - 1 - self._since) / BLOCKS
+        weights = np.full(len(age), float(_RECENT[-1][1]))
+        for days, every in reversed(_RECENT):
+            weights[age <= days] = every
+        return weights
+
+    def suspicions(self) -> list[Suspicion]:
+        """Every fault both ways, the most likely first; nothing when no fault is worth a look."""
+        if (self._num**2 <= 2.0 * _WORTH * self._den).all():
+            return []
+        weights = self._weights()
+        found = []
+        for rising, sign in ((True, 1.0), (False, -1.0)):
+            ratios = sign * self._num[:, :, None] * self._sizes - self._den[:, :, None] * self._sizes**2 / 2.0
+            top = ratios.max(axis=(0, 2))
+            sums = np.exp(ratios - top[:, None]) @ _LIKELY * weights[:, None]
+            nats = top + np.log(sums.sum(axis=0))
+            nats[self.nozzles :] -= _RARER
+            best = sums.argmax(axis=0)
+            found += [
+                Suspicion(fault, rising, float(nats[fault]), int(self._since[best[fault]]))
+                for fault in range(len(self._faults))
+            ]
+        return sorted(found, key=lambda each: -each.nats)
+
+    def size(self, suspicion: Suspicion, confidence: float = 0.95) -> Sized:
+        """The posterior of a fault's size (a share; L/h of a leak), all sizes of a logarithmic scale alike likely."""
+        least, most = 0.5 * self._sizes[suspicion.fault, 0], 2.0 * self._sizes[suspicion.fault, -1]
+        sizes = np.exp(np.linspace(math.log(least), math.log(most), 241))
+        sign = 1.0 if suspicion.rising else -1.0
+        num, den = sign * self._num[:, suspicion.fault, None], self._den[:, suspicion.fault, None]
+        ratios = num * sizes - den * sizes**2 / 2.0
+        likely = np.exp(ratios - ratios.max()) * self._weights()[:, None]
+        by_size = likely.sum(axis=0)
+        by_size /= by_size.sum()
+        upto = np.cumsum(by_size)
+        tail = (1.0 - confidence) / 2.0
+        low, high = (float(np.interp(each, upto, sizes)) for each in (tail, 1.0 - tail))
+        since = int(self._since[int(likely.sum(axis=1).argmax())])
+        low, high = sorted((sign * low, sign * high))
+        return Sized(sign * float(by_size @ sizes), low, high, since)
+
+    def learn(self, fault: int, size: float) -> None:
+        """There has been such a step: the states may take it up, and the search begins anew."""
+        n = self.nozzles
+        place = _FIXED + fault if fault < n else 0 if fault == n else 2
+        self.covariance = self.covariance.copy()
+        self.covariance[place, place] += (2.0 * size) ** 2
+        self.covariance[1, 1] += COMMON_SD**2  # the common wander has taken some of it
+        self._forget()
+
+    def loosen(self, share: float) -> None:
+        """The chart or the probe may be another from here on: the common constant may be anywhere within ``share``."""
+        self.covariance = self.covariance.copy()
+        self.covariance[0, 0] += share**2
+
+    def errors(self) -> tuple[Floats, Floats]:
+        """(N,) each nozzle's error against the tank's nozzles together, a share, and its deviation."""
+        n = self.nozzles
+        constant, wander = slice(_FIXED, _FIXED + n), slice(_FIXED + n, _FIXED + 2 * n)
+        value = self.state[constant] + self.state[wander]
+        own = self.covariance
+        variance = np.diag(own)[constant] + np.diag(own)[wander] + 2.0 * np.diag(own[constant, wander])
+        return value, np.sqrt(np.maximum(variance, 0.0))
+
+    def common(self) -> tuple[float, float]:
+        """What all nozzles show too much together, a share, and its deviation: minus the tank's loss while pumping."""
+        variance = float(self.covariance[:2, :2].sum())
+        return float(self.state[0] + self.state[1]), math.sqrt(max(variance, 0.0))
+
+    def latest(self) -> tuple[Floats, Floats]:
+        """(N + 2,) scores and information of each fault as if it had begun with the last block."""
+        return self._num[-1].copy(), self._den[-1].copy()
+
+    def to_array(self) -> Floats:
+        """(m,) everything it knows, for keeping."""
+        head = np.array(
+            [self.nozzles, self.blocks, len(self._since), self._surprises, self._seen, self._strange, self.unbelieved],
+            float,
+        )
+        parts = (self.state, self.covariance, self._since.astype(float), self._num, self._den, self._shift)
+        return np.concatenate([head, *(each.ravel() for each in parts)])
+
+    @classmethod
+    def from_array(cls, told: Floats) -> Filter:
+        """The inverse of ``to_array``. Raises ``ValueError`` when it is not one."""
+        nozzles, blocks, times = (int(each) for each in told[:3])
+        made = cls(nozzles)
+        n, faults = len(made.state), len(made._faults)
+        shapes = [(n,), (n, n), (times,), (times, faults), (times, faults), (times, faults, n)]
+        ends = np.cumsum([7, *(math.prod(shape) for shape in shapes)])
+        if len(told) != ends[-1]:
+            raise ValueError(f"{len(told)} numbers are no filter of a tank with {nozzles} nozzles")
+        parts: list[Any] = [
+            told[a:b].reshape(shape).copy()
+            for a, b, shape in zip(ends[:-1].tolist(), ends[1:].tolist(), shapes, strict=True)
+        ]
+        made.blocks = blocks
+        made._surprises, made._seen, made._strange = (float(each) for each in told[3:6])
+        made.unbelieved = int(told[6])
+        made.state, made.covariance, made._num, made._den, made._shift = parts[0], parts[1], *parts[3:]
+        made._since = parts[2].astype(np.int64)
+        return made

@@ -1,0 +1,346 @@
+"""Follows one tank day by day and claims what cannot be honest: which cause, since when, how large, what comes next."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from pumpwatch.courses import DAY_US, HOUR_US
+from pumpwatch_physics.blocks import BLOCK_US, BLOCKS, SETTLED_US
+from pumpwatch_physics.states import COMMON_SD, Filter, Sized, Suspicion
+from pumpwatch_physics.strata import STRATA
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from pumpwatch_physics.blocks import Day
+
+    Floats = NDArray[np.float64]
+
+_LEVEL_READINGS: Final = 6
+"""So many readings after its end a block changes no more: a piece's level is the median of its first ones."""
+_HOURLY: Final = np.array([place for place, stratum in enumerate(STRATA) if stratum.hourly])
+LEARN_DAYS: Final = 14
+"""At the beginning: what a tank's constants are must be known before anything is claimed."""
+MARGIN: Final = 2.0
+"""Nats by which the best cause must lead, or else some more blocks are waited for."""
+PATIENT_BLOCKS: Final = 8
+FALLING_TIMES: Final = 2
+"""So much more of both is wanted before one nozzle is said to give more than it shows: a line leak looks like that."""
+SILENT_BLOCKS: Final = 2
+SILENT_L: Final = 150.0
+"""A nozzle that usually sells so much at these hours, and sold nothing, has fillings that are not recorded yet."""
+USUAL_DAYS: Final = 7
+PART_DAYS: Final = 60
+PART_SIZES: Final = np.array([0.01, 0.02, 0.03, 0.05, 0.08])
+PART_LEFT: Final = 0.6
+"""Of the threshold, that must be left without the strongest day."""
+TURN_NATS: Final = 5.0
+"""For a nozzle known to be short to be called honest about inspections."""
+LEVEL_LEAST: Final = 0.003
+"""A nozzle's error beyond the legal limit (JJG 443: ±0.30 %)."""
+LEVEL_SIGMAS: Final = 5.0
+LEVEL_DAYS: Final = 30
+DRIFT_DAYS: Final = 60
+DRIFT_MOST: Final = 0.008
+DRIFT_NATS: Final = 1.0
+CHART_SHARE: Final = 0.01
+"""By which work on a tank, a new probe or a new chart may change what it seems to lose."""
+CHART_DAYS: Final = 7
+CHART_LEAST: Final = 0.003
+CHART_MOST: Final = 0.015
+"""No chart and no probe does more."""
+CHART_SIGMAS: Final = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Something that is wrong with a tank."""
+
+    kind: str
+    """``nozzle``, ``tank``, ``leak``, ``chart``, ``part``, ``inspections``, ``level``."""
+    nozzle: int | None
+    rising: bool
+    at_us: int
+    """When the evidence sufficed."""
+    since_us: int
+    sized: Sized
+    nats: float
+    rival: Suspicion | None = None
+    """The next likely cause, of ``nozzle``, ``tank`` and ``leak``."""
+    stratum: int | None = None
+    """Place in ``STRATA``, of ``part``."""
+    drift: bool = False
+    """It grew slowly rather than began at once; of ``nozzle``."""
+
+
+@dataclass(slots=True)
+class Track:
+    """What is drawn: each nozzle's error day by day."""
+
+    day_us: list[int] = field(default_factory=list)
+    value: list[Floats] = field(default_factory=list)
+    """(N,) shares."""
+    sd: list[Floats] = field(default_factory=list)
+    litres: list[Floats] = field(default_factory=list)
+    """(N,) sold that day, at 20 °C."""
+
+
+class Watch:
+    """One tank; days must be told in order, without leaving one out (None for one without data)."""
+
+    def __init__(self, nozzles: int, threshold: float) -> None:
+        self.nozzles = nozzles
+        self.filter = Filter(nozzles)
+        self.claims: list[Claim] = []
+        self.track = Track()
+        self._threshold = threshold
+        self._part_threshold = threshold + math.log(len(STRATA))
+        self._begun_us: int | None = None
+        self._days = 0
+        """With data, until now."""
+        self._starts: list[int] = []
+        """Of the blocks told, by their numbers."""
+        self._waiting = 0
+        self._parts: list[tuple[Floats, Floats]] = []
+        self._named: set[tuple[int, int]] = set()
+        self._known: dict[int, float] = {}
+        """By nozzle, the size of the step that was claimed."""
+        self._turns: dict[int, tuple[float, float]] = {}
+        self._levelled: set[int] = set()
+        self._blocks: list[tuple[Floats, Floats]] = []
+        """(N + 2,) scores and information of each fault as if it had begun with that block."""
+        self._work: tuple[int, float, float] | None = None
+        """Work on the tank, its effect not known yet: when, what all nozzles showed too much before, its deviation."""
+        self._sold: list[Floats] = []
+        """(N,) litres of each block."""
+
+    def tell(self, day_us: int, day: Day | None, visits_us: Sequence[int] = (), *, worked: bool = False) -> None:
+        """A day that begins then; ``visits_us`` are inspections known by its end, ``worked``: it was worked on."""
+        if self._begun_us is None:
+            self._begun_us = day_us
+        if worked and self._work is None:
+            self._work = (day_us, *self.filter.common())
+            self.filter.loosen(CHART_SHARE)
+        before, unbelieved = self.filter.state.copy(), self.filter.unbelieved
+        width = len(self.filter.observed)
+        for block in range(BLOCKS):
+            start = day_us + block * BLOCK_US
+            self._starts.append(start)
+            self._sold.append(np.zeros(self.nozzles) if day is None else day.litres[block].astype(float))
+            if day is None or not day.readings[block] or self._is_silent():
+                self.filter.tell(np.zeros(width), np.zeros((width, width)))
+                self._blocks.append((np.zeros(self.nozzles + 2), np.zeros(self.nozzles + 2)))
+                continue
+            self.filter.tell(day.scores[block].astype(float), day.information[block].astype(float))
+            self._blocks.append(self.filter.latest())
+            settled = max(SETTLED_US, round(_LEVEL_READINGS * BLOCK_US / float(day.readings[block])))
+            self._look(start + BLOCK_US + settled)
+        if day is not None:
+            self._days += 1
+            if self.filter.unbelieved == unbelieved:
+                self._part(day_us, day, before)
+            self._turn(day_us, day, visits_us)
+            self._level(day_us)
+            self._chart(day_us)
+        value, sd = self.filter.errors()
+        n = self.nozzles
+        self.track.day_us.append(day_us + DAY_US)
+        self.track.value.append(value)
+        self.track.sd.append(sd)
+        self.track.litres.append(np.zeros(n) if day is None else day.litres.sum(axis=0, dtype=float))
+
+    def _is_silent(self) -> bool:
+        """Whether fillings of a nozzle seem to be missing: its litres would look lost."""
+        recent = np.array(self._sold[-SILENT_BLOCKS:]).sum(axis=0)
+        if len(self._sold) < USUAL_DAYS * BLOCKS or recent.all():
+            return False
+        before = self._sold[-USUAL_DAYS * BLOCKS - SILENT_BLOCKS : -SILENT_BLOCKS]
+        same = [
+            np.array(before[-day * BLOCKS :][:SILENT_BLOCKS]).sum(axis=0)
+            for day in range(1, USUAL_DAYS)
+            if len(before) >= day * BLOCKS
+        ]
+        usual = np.median(same, axis=0) if same else np.zeros(self.nozzles)
+        return bool(((recent == 0.0) & (usual > SILENT_L)).any())
+
+    @property
+    def _is_learning(self) -> bool:
+        return self._days < LEARN_DAYS
+
+    def _look(self, at_us: int) -> None:
+        """Whether one cause explains enough."""
+        if self._is_learning:
+            return
+        suspicions = self.filter.suspicions()
+        if not suspicions or suspicions[0].nats < self._threshold:
+            self._waiting = 0
+            return
+        best, rival, *_ = suspicions
+        self._waiting += 1
+        times = FALLING_TIMES if best.fault < self.nozzles and not best.rising else 1
+        if best.nats - rival.nats < times * MARGIN and self._waiting < times * PATIENT_BLOCKS:
+            return
+        self._waiting = 0
+        sized = self.filter.size(best)
+        n = self.nozzles
+        kind = "nozzle" if best.fault < n else "tank" if best.fault == n else "leak"
+        nozzle = best.fault if best.fault < n else None
+        since_us = self._starts[sized.since]
+        drift = nozzle is not None and abs(sized.value) < DRIFT_MOST and self._is_drift(nozzle)
+        self.claims.append(Claim(kind, nozzle, best.rising, at_us, since_us, sized, best.nats, rival, drift=drift))
+        if nozzle is not None:
+            self._known[nozzle] = self._known.get(nozzle, 0.0) + sized.value
+            self._turns.pop(nozzle, None)
+        self.filter.learn(best.fault, sized.value)
+
+    def _is_drift(self, nozzle: int) -> bool:
+        """Whether an error that grows evenly explains a nozzle's last months clearly better than one that jumped."""
+        last = self._blocks[-DRIFT_DAYS * BLOCKS :]
+        num, den = (np.array([each[part][nozzle] for each in last]) for part in (0, 1))
+        step = ramp = 0.0
+        for first in range(0, len(last), BLOCKS):
+            ours, weight = num[first:], den[first:]
+            growth = np.linspace(0.0, 1.0, len(ours))
+            step = max(step, float(ours.sum()) ** 2 / max(float(weight.sum()), 1e-9) / 2.0)
+            ramp = max(ramp, float(growth @ ours) ** 2 / max(float(growth**2 @ weight), 1e-9) / 2.0)
+        return ramp > step + DRIFT_NATS
+
+    def _part(self, day_us: int, day: Day, before: Floats) -> None:
+        """Whether only some of a nozzle's fillings are short, against its other fillings of the same days."""
+        n, parts = self.nozzles, len(STRATA)
+        known = self.filter.observed @ before
+        cross = day.part_cross.astype(float)
+        left = day.part_scores - cross @ known
+        whole = day.scores.sum(axis=0, dtype=float) - day.information.sum(axis=0, dtype=float) @ known
+        own = np.repeat(np.diag(day.information.sum(axis=0, dtype=float))[:n], parts)
+        rows = np.arange(n * parts)
+        share = cross[rows, rows // parts] / np.maximum(own, 1e-9)
+        scores = left - share * np.repeat(whole[:n], parts)
+        information = np.maximum(day.part_own - share * cross[rows, rows // parts], 0.0)
+        scores, information = _beside(scores, information, n)
+        self._parts = [*self._parts[-PART_DAYS + 1 :], (scores, information)]
+        if self._is_learning:
+            return
+        num = np.cumsum([each[0] for each in reversed(self._parts)], axis=0)
+        den = np.cumsum([each[1] for each in reversed(self._parts)], axis=0)
+        most = np.log(len(num)) + (np.maximum(num, 0.0) ** 2 / np.maximum(2.0 * den, 1e-9)).max()
+        if most < self._part_threshold:
+            return  # no average over sizes exceeds the best size of all
+        ratios = num[:, :, None] * PART_SIZES - den[:, :, None] * PART_SIZES**2 / 2.0
+        top = ratios.max(axis=(0, 2))
+        nats = top + np.log(np.exp(ratios - top[:, None]).mean(axis=2).sum(axis=0))
+        for nozzle in range(n):
+            mine = nats[nozzle * parts : (nozzle + 1) * parts]
+            best = int(mine.argmax())
+            if mine[best] < self._part_threshold or any(each[0] == nozzle for each in self._named):
+                continue
+            row = nozzle * parts + best
+            if not self._is_lasting(num[:, row], den[:, row]):
+                continue
+            self._named.add((nozzle, best))
+            sized = _posterior(num[:, row], den[:, row])
+            since_us = day_us - sized.since * DAY_US
+            at_us = day_us + DAY_US + SETTLED_US
+            self.claims.append(
+                Claim("part", nozzle, rising=True, at_us=at_us, since_us=since_us, sized=sized,
+                      nats=float(mine[best]) - math.log(parts), stratum=best)
+            )  # fmt: skip
+
+    def _is_lasting(self, num: Floats, den: Floats) -> bool:
+        """Whether much is left without the strongest day: on the day a fault begins, the hours after it look chosen.
+
+        ``num``, ``den`` are sums over the last 1, 2, … days.
+        """
+        ratios = num[:, None] * PART_SIZES - den[:, None] * PART_SIZES**2 / 2.0
+        days, place = divmod(int(ratios.argmax()), len(PART_SIZES))
+        size = PART_SIZES[place]
+        each = np.diff(ratios[: days + 1, place], prepend=0.0)
+        return size > 0.0 and float(each.sum() - each.max()) >= PART_LEFT * self._threshold
+
+    def _turn(self, day_us: int, day: Day, visits_us: Sequence[int]) -> None:
+        """Whether a nozzle known to be short is honest about inspections."""
+        for nozzle, size in self._known.items():
+            if size <= 0.0:
+                continue
+            num, den = self._turns.get(nozzle, (0.0, 0.0))
+            known = self.filter.observed @ self.filter.state
+            for block in range(BLOCKS):
+                start = day_us + block * BLOCK_US
+                if any(visit - 12 * HOUR_US < start + BLOCK_US // 2 < visit + 6 * HOUR_US for visit in visits_us):
+                    num += float(day.scores[block, nozzle] - day.information[block, nozzle] @ known)
+                    den += float(day.information[block, nozzle, nozzle])
+            self._turns[nozzle] = (num, den)
+            nats = -size * num - size**2 * den / 2.0
+            if nats >= TURN_NATS and (nozzle, -1) not in self._named:
+                self._named.add((nozzle, -1))
+                value, sd = -num / den, 1.0 / math.sqrt(den)
+                sized = Sized(value, value - 1.96 * sd, value + 1.96 * sd, 0)
+                at_us = day_us + DAY_US + SETTLED_US
+                self.claims.append(Claim("inspections", nozzle, True, at_us, visits_us[0], sized, nats))
+
+    def _level(self, day_us: int) -> None:
+        """Whether a nozzle has been beyond the legal limit from the first day on."""
+        if self._begun_us is None or self._days <= LEVEL_DAYS:
+            return
+        value, sd = self.filter.errors()
+        for nozzle in range(self.nozzles):
+            if nozzle in self._levelled or nozzle in self._known:
+                continue
+            if value[nozzle] - LEVEL_SIGMAS * sd[nozzle] > LEVEL_LEAST:
+                self._levelled.add(nozzle)
+                sized = Sized(
+                    float(value[nozzle]),
+                    float(value[nozzle] - 1.96 * sd[nozzle]),
+                    float(value[nozzle] + 1.96 * sd[nozzle]),
+                    0,
+                )
+                at_us = day_us + DAY_US + SETTLED_US
+                nats = float((value[nozzle] / sd[nozzle]) ** 2 / 2.0)
+                self.claims.append(Claim("level", nozzle, True, at_us, self._begun_us, sized, nats))
+
+    def _chart(self, day_us: int) -> None:
+        """Whether the chart is another since somebody worked on the tank."""
+        if self._work is None or day_us < self._work[0] + CHART_DAYS * DAY_US:
+            return
+        since_us, before, before_sd = self._work
+        self._work = None
+        after, after_sd = self.filter.common()
+        moved, sd = after - before, math.hypot(before_sd, after_sd, math.sqrt(2.0) * COMMON_SD)
+        if self._is_learning or abs(moved) < max(CHART_LEAST, CHART_SIGMAS * sd):
+            return
+        sized = Sized(moved, moved - 1.96 * sd, moved + 1.96 * sd, 0)
+        nats = (moved / sd) ** 2 / 2.0
+        at_us = day_us + DAY_US + SETTLED_US
+        kind = "tank" if abs(moved) > CHART_MOST else "chart"
+        self.claims.append(Claim(kind, None, moved > 0.0, at_us, since_us, sized, nats))
+
+
+def _beside(scores: Floats, information: Floats, nozzles: int) -> tuple[Floats, Floats]:
+    """(E,) the same, where a stratum is one of hours, against the tank's other nozzles at those hours.
+
+    The hour makes meters warmer and colder, all of them alike. A nozzle that is alone tells nothing of hours.
+    """
+    num, den = scores.reshape(nozzles, -1).copy(), information.reshape(nozzles, -1).copy()
+    others_num, others_den = (each[:, _HOURLY].sum(axis=0) - each[:, _HOURLY] for each in (num, den))
+    own = den[:, _HOURLY]
+    share = own / np.maximum(others_den, 1e-9)
+    num[:, _HOURLY] = np.where(others_den > 0.0, num[:, _HOURLY] - share * others_num, 0.0) / (1.0 + share)
+    den[:, _HOURLY] = np.where(others_den > 0.0, own / (1.0 + share), 0.0)
+    return num.ravel(), den.ravel()
+
+
+def _posterior(num: Floats, den: Floats) -> Sized:
+    """Size and beginning (days back) of a step, from sums over the last 1, 2, … days."""
+    sizes = np.exp(np.linspace(math.log(0.004), math.log(0.2), 201))
+    ratios = num[:, None] * sizes - den[:, None] * sizes**2 / 2.0
+    likely = np.exp(ratios - ratios.max())
+    by_size = likely.sum(axis=0) / likely.sum()
+    upto = np.cumsum(by_size)
+    low, high = (float(np.interp(each, upto, sizes)) for each in (0.025, 0.975))
+    return Sized(float(by_size @ sizes), low, high, int(likely.sum(axis=1).argmax()))

@@ -1,0 +1,199 @@
+"""The filter of a tank: its likelihood ratios against the dense Gaussian model, sizes, learning, keeping."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from pumpwatch_physics import states as model
+from pumpwatch_physics.blocks import BANDS, BLOCKS
+from pumpwatch_physics.states import LEAKS_L_H, SIZES, TANK_SIZES, Filter
+
+NOZZLES = 3
+WIDTH = NOZZLES + 1 + BANDS
+
+
+def information(chance, scale=4e5):
+    """(p, p) what a block tells: full rank, some hours of it about the leak."""
+    root = chance.normal(size=(WIDTH, 2 * WIDTH)) * math.sqrt(scale / (2 * WIDTH))
+    root[NOZZLES] *= 1e-4
+    return root @ root.T
+
+
+def blocks(seed, count, beta=None, since=0, scale=4e5):
+    """Scores and information of blocks whose coefficients are ``beta`` from one of them on."""
+    chance = np.random.default_rng(seed)
+    for number in range(count):
+        known = information(chance, scale)
+        noise = np.linalg.cholesky(known) @ chance.normal(size=WIDTH)
+        there = np.zeros(WIDTH) if beta is None or number < since else beta
+        yield known @ there + noise, known
+
+
+def step(place, size):
+    beta = np.zeros(WIDTH)
+    beta[place] = size
+    return beta
+
+
+def told(filter_, pairs):
+    for scores, known in pairs:
+        filter_.tell(scores, known)
+    return filter_
+
+
+def max_nats(filter_):
+    """Of the likeliest fault; nothing is suspected when none is worth a look."""
+    found = filter_.suspicions()
+    return found[0].nats if found else 0.0
+
+
+def test_suspicions_are_those_of_the_dense_model(monkeypatch) -> None:
+    """Given how far the noise has been learned at each block; no block is too strange to be believed."""
+    monkeypatch.setattr(model, "_STRANGE", math.inf)
+    count = BLOCKS
+    filter_ = Filter(NOZZLES)
+    prior, keeps, noise = filter_.covariance.copy(), filter_._keeps, filter_._noise
+    pairs, observed = [], []
+    for scores, known in blocks(1, count, step(1, 0.05), 3, scale=2e5):
+        scale = 1.0 / max(filter_._surprises / filter_._seen, model._SCALE_LEAST)
+        filter_.tell(scores, known)
+        pairs.append((scores * scale, known * scale))
+        observed.append(filter_.observed.copy())
+    variances = [prior]
+    for _ in range(count - 1):
+        variances.append(variances[-1] * keeps[:, None] * keeps + np.diag(noise))
+    every = range(count)
+
+    def between(a, b):
+        first = min(a, b)
+        return variances[first] * (keeps ** (a - first))[:, None] * keeps ** (b - first)
+
+    seen = np.concatenate([np.linalg.solve(known, scores) for scores, known in pairs])
+    spread = np.block([[observed[a] @ between(a, b) @ observed[b].T for b in every] for a in every])
+    for place, (_, known) in enumerate(pairs):
+        part = slice(place * WIDTH, (place + 1) * WIDTH)
+        spread[part, part] += np.linalg.inv(known)
+    weight = np.linalg.inv(spread)
+    suspicions = filter_.suspicions()
+    assert len(suspicions) == 2 * (NOZZLES + 2)
+    for suspicion in suspicions:
+        fault = np.zeros(WIDTH)
+        if suspicion.fault < NOZZLES:
+            fault[suspicion.fault], sizes = 1.0, SIZES
+        elif suspicion.fault == NOZZLES:
+            fault[:NOZZLES], sizes = 1.0, TANK_SIZES
+        else:
+            fault[NOZZLES], sizes = 1.0, LEAKS_L_H
+        sign = 1.0 if suspicion.rising else -1.0
+        ratios = []
+        for since in every:
+            signature = np.concatenate([fault * (number >= since) for number in every])
+            num, den = sign * signature @ weight @ seen, signature @ weight @ signature
+            ratios.append(float(np.exp(num * sizes - den * sizes**2 / 2.0) @ model._LIKELY))
+        rarer = 0.0 if suspicion.fault < NOZZLES else model._RARER
+        assert suspicion.nats == pytest.approx(math.log(sum(ratios)) - rarer, abs=1e-5)
+        assert suspicion.since == int(np.argmax(ratios))
+
+
+@pytest.mark.parametrize(
+    ("place", "size", "fault", "rising"),
+    [(1, 0.02, 1, True), (2, -0.015, 2, False), (NOZZLES, 2.0, NOZZLES + 1, True)],
+)
+def test_a_step_is_found_where_it_is_and_as_large_as_it_is(place, size, fault, rising) -> None:
+    scale = 4e5 if place < NOZZLES else 4e8
+    filter_ = told(Filter(NOZZLES), blocks(2, 90, step(place, size), 60, scale))
+    best = filter_.suspicions()[0]
+    assert (best.fault, best.rising) == (fault, rising)
+    assert best.nats > 12.0
+    sized = filter_.size(best)
+    assert sized.low <= size <= sized.high
+    assert sized.low < sized.value < sized.high
+    assert abs(sized.since - 60) <= 2
+
+
+def test_all_nozzles_together_are_their_own_cause() -> None:
+    beta = np.zeros(WIDTH)
+    beta[:NOZZLES] = 0.03
+    best = told(Filter(NOZZLES), blocks(3, 90, beta, 60)).suspicions()[0]
+    assert (best.fault, best.rising) == (NOZZLES, True)
+
+
+def test_honest_blocks_raise_no_suspicion() -> None:
+    for seed in range(3):
+        filter_ = Filter(NOZZLES)
+        for scores, known in blocks(10 + seed, 120):
+            filter_.tell(scores, known)
+            assert max_nats(filter_) < 9.0
+
+
+def test_what_was_learned_is_not_suspected_again() -> None:
+    pairs = list(blocks(4, 200, step(0, 0.03), 30))
+    filter_ = told(Filter(NOZZLES), pairs[:60])
+    best = filter_.suspicions()[0]
+    filter_.learn(best.fault, filter_.size(best).value)
+    for scores, known in pairs[60:]:
+        filter_.tell(scores, known)
+        assert max_nats(filter_) < 12.0
+    value, sd = filter_.errors()
+    assert value[0] - value[1] == pytest.approx(0.03, abs=4.0 * float(np.hypot(sd[0], sd[1])))
+
+
+def test_the_order_of_the_nozzles_does_not_matter() -> None:
+    pairs = list(blocks(5, 40, step(2, 0.02), 20))
+    order = [2, 0, 1, *range(NOZZLES, WIDTH)]
+    plain = told(Filter(NOZZLES), pairs).suspicions()
+    turned = told(Filter(NOZZLES), [(s[order], k[np.ix_(order, order)]) for s, k in pairs]).suspicions()
+    nats = {(each.fault, each.rising): each.nats for each in plain}
+    for each in turned:
+        fault = order[each.fault] if each.fault < NOZZLES else each.fault
+        assert each.nats == pytest.approx(nats[fault, each.rising], abs=1e-6)
+
+
+def test_a_block_without_readings_tells_nothing() -> None:
+    filter_ = told(Filter(NOZZLES), blocks(6, 30, step(1, 0.02), 15))
+    before, (value, sd) = filter_.suspicions()[0], filter_.errors()
+    filter_.tell(np.zeros(WIDTH), np.zeros((WIDTH, WIDTH)))
+    again, wider = filter_.errors()
+    assert np.allclose(again, value, rtol=0.0, atol=1e-4)
+    assert (wider >= sd - 1e-12).all()
+    assert filter_.suspicions()[0].nats == pytest.approx(before.nats, abs=0.2)
+
+
+def test_one_strange_block_is_left_out_and_a_strange_course_is_not() -> None:
+    pairs = list(blocks(11, 60))
+    scores, known = pairs[40]
+    filter_ = told(Filter(NOZZLES), [*pairs[:40], (scores + known @ step(1, 0.2), known), *pairs[41:]])
+    assert filter_.unbelieved == 1
+    assert max_nats(filter_) < 9.0
+    lasting = told(Filter(NOZZLES), blocks(11, 60, step(1, 0.2), 40))
+    assert lasting.unbelieved <= 1
+    assert (lasting.suspicions()[0].fault, lasting.suspicions()[0].rising) == (1, True)
+
+
+def test_what_is_kept_goes_on_as_if_never_kept() -> None:
+    pairs = list(blocks(7, 50, step(1, 0.02), 20))
+    one = told(Filter(NOZZLES), pairs[:30])
+    other = Filter.from_array(one.to_array())
+    told(one, pairs[30:])
+    told(other, pairs[30:])
+    assert one.suspicions() == other.suspicions()
+    assert np.array_equal(one.to_array(), other.to_array())
+    with pytest.raises(ValueError, match="no filter"):
+        Filter.from_array(one.to_array()[:-1])
+
+
+def test_work_on_a_tank_frees_what_all_nozzles_share() -> None:
+    filter_ = told(Filter(NOZZLES), blocks(8, 60))
+    _, sure = filter_.common()
+    filter_.loosen(0.01)
+    _, unsure = filter_.common()
+    assert unsure == pytest.approx(math.hypot(sure, 0.01))
+
+
+def test_times_long_past_are_thinned() -> None:
+    filter_ = told(Filter(NOZZLES), blocks(9, 80 * BLOCKS))
+    assert len(filter_._since) < 30 * BLOCKS
+    assert filter_._weights().sum() == pytest.approx(model.BACK_DAYS * BLOCKS, rel=0.08)
