@@ -222,7 +222,7 @@ def write() -> None:
 def renew(files: Sequence[Path]) -> None:
     """Measure what is computed anew; take what was measured from the files, or leave it. Raises ``BadScoresError``."""
     if files:
-        found = measured(json.loads(file.read_text(encoding="utf-8")) for file in files)
+        found: dict[str, Any] | None = measured(json.loads(file.read_text(encoding="utf-8")) for file in files)
     else:
         found = json.loads(NUMBERS.read_text(encoding="utf-8"))["measured"] if NUMBERS.exists() else None
     kept = {"measured": found, **computed()}

@@ -22,6 +22,7 @@ text { font:13px system-ui, "Noto Sans CJK SC", "Microsoft YaHei", sans-serif; f
 .ours { stroke:var(--ours); fill:var(--ours); stroke-width:2; }
 .least { stroke:var(--least); stroke-width:2; fill:none; }
 .old { stroke:var(--old); stroke-width:2; fill:none; } .monthly { stroke-dasharray:7 4; } .part { fill:var(--paper); }
+polyline.ours { fill:none; }
 text.ours { fill:var(--ours); stroke:none; } text.least { fill:var(--least); stroke:none; }
 text.old { fill:var(--old); stroke:none; }
 """
@@ -78,7 +79,7 @@ class Panel:
         """Mean with a bar to the 90th percentile; hollow, with the share, where not all were found."""
         drawn = [row for row in rows if row["found"] > 0.0]
         if len(drawn) > 1:
-            yield f'<g fill-opacity="0">{self.line("ours", [(row["size"], row["days"]) for row in drawn])}</g>'
+            yield self.line("ours", [(row["size"], row["days"]) for row in drawn])
         for row in rows:
             x, y, late = self.x(row["size"]), self.y(row["days"]), self.y(row["p90"])
             whole = row["found"] >= 1.0

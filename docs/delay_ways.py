@@ -94,7 +94,9 @@ def weights(case: Case, chance: np.random.Generator) -> Floats:
     """
     days = HISTORY_DAYS + MOST_DAYS
     hour = np.arange(_WINDOWS) * 24.0 / _WINDOWS
-    busy = 0.25 + sum(high * np.exp(-(((hour - at) / wide) ** 2)) for high, at, wide in _PEAKS)
+    busy = np.full(_WINDOWS, 0.25)
+    for high, at, wide in _PEAKS:
+        busy += high * np.exp(-(((hour - at) / wide) ** 2))
     counts = chance.poisson(np.tile(case.sales_a_day * busy / busy.sum(), (case.nozzles, days)))
     sigma = math.sqrt(math.log1p(FILLING_CV**2))
     litres = np.zeros(counts.size)
@@ -213,7 +215,7 @@ def _by_month(gaps: Floats, total: Floats, into: NDArray[np.int64]) -> Floats:
     """(tanks,) likewise, at the ends of months; the onset is so many days ``into`` the first."""
     alarms = _months(gaps, total, into)
     ends = MONTH_DAYS * (1.0 + np.arange(len(alarms)))[:, None] - into
-    return np.where(alarms, ends, np.inf).min(axis=0)
+    return np.asarray(np.where(alarms, ends, np.inf).min(axis=0))
 
 
 def _months(gaps: Floats, total: Floats, into: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 NATS: Final = 10.5
-"""Threshold: 216 honest nozzle-years have less than one false alarm in a hundred of them."""
+"""Threshold of both rules, unless the settings say another."""
 JOINED_NATS: Final = 1.5
 """More for tanks that a siphon joins: what passes between their charts is not white."""
 SPAN_DAYS: Final = 30

@@ -1,17 +1,17 @@
 """What a tank's balance is made of, followed block by block, and the search for a step in any of it.
 
-States (a Kalman filter, told of each block by its S and G): the common loss of all nozzles (a constant and a wander), each nozzle's
-error (a constant and a wander), the leak, the error of the chart in each band, and the hours of the day, at which the
-meters are warmer or colder than the tank. A step of one of them that began at
-any time back to ``BACK_DAYS`` leaves a known signature in the filter's innovations (Willsky and Jones 1976); its
-likelihood ratio is averaged over sizes and summed over times, so that no size or time need be chosen.
+States (of a Kalman filter, which is told each block's S and G): the common loss of all nozzles (a constant and a
+wander), each nozzle's error (a constant and a wander), the leak, the error of the chart in each band, and the hours of
+the day, at which the meters are warmer or colder than the tank. A step of one of them that began at any time back to
+``BACK_DAYS`` leaves a known signature in the filter's innovations (Willsky and Jones 1976); its likelihood ratio is
+averaged over sizes and summed over times, so that no size or time need be chosen.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -291,33 +291,3 @@ class Filter:
     def latest(self) -> tuple[Floats, Floats]:
         """(N + 2,) scores and information of each fault as if it had begun with the last block."""
         return self._num[-1].copy(), self._den[-1].copy()
-
-    def to_array(self) -> Floats:
-        """(m,) everything it knows, for keeping."""
-        head = np.array(
-            [self.nozzles, self.blocks, len(self._since), self._surprises, self._seen, self._strange, self.unbelieved],
-            float,
-        )
-        parts = (self.state, self.covariance, self._since.astype(float), self._num, self._den, self._shift)
-        return np.concatenate([head, *(each.ravel() for each in parts)])
-
-    @classmethod
-    def from_array(cls, told: Floats) -> Filter:
-        """The inverse of ``to_array``. Raises ``ValueError`` when it is not one."""
-        nozzles, blocks, times = (int(each) for each in told[:3])
-        made = cls(nozzles)
-        n, faults = len(made.state), len(made._faults)
-        shapes = [(n,), (n, n), (times,), (times, faults), (times, faults), (times, faults, n)]
-        ends = np.cumsum([7, *(math.prod(shape) for shape in shapes)])
-        if len(told) != ends[-1]:
-            raise ValueError(f"{len(told)} numbers are no filter of a tank with {nozzles} nozzles")
-        parts: list[Any] = [
-            told[a:b].reshape(shape).copy()
-            for a, b, shape in zip(ends[:-1].tolist(), ends[1:].tolist(), shapes, strict=True)
-        ]
-        made.blocks = blocks
-        made._surprises, made._seen, made._strange = (float(each) for each in told[3:6])
-        made.unbelieved = int(told[6])
-        made.state, made.covariance, made._num, made._den, made._shift = parts[0], parts[1], *parts[3:]
-        made._since = parts[2].astype(np.int64)
-        return made

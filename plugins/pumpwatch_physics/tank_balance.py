@@ -76,6 +76,7 @@ class Balance(Chronicle):
     needs: ClassVar[frozenset[Channel]] = frozenset({Channel.TANK_DIPS})
     days: ClassVar[int] = DAYS
     context: ClassVar[timedelta] = timedelta(days=16)
+    settling: ClassVar[timedelta] = timedelta(hours=3)
     lookback: ClassVar[timedelta] = timedelta(days=DAYS + 1) + context
     digests_of: ClassVar[str] = "tank_balance"
     settings: BalanceSettings

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Final
 from pumpwatch import About, Text
 from pumpwatch.wording import litres, local_day
 from pumpwatch_physics.blocks import BLOCKS
+from pumpwatch_physics.runs import JOINED_NATS, NATS
 from pumpwatch_physics.states import BACK_DAYS, COMMON_SD, METER_MEAN_SD, TANK_SIZES
 from pumpwatch_physics.strata import STRATA
 from pumpwatch_physics.telling import Told, Wording
 from pumpwatch_physics.watch import (
     CHART_DAYS,
     CHART_LEAST,
+    CHART_MOST,
     CHART_SIGMAS,
+    FALLING_TIMES,
     LEARN_DAYS,
     LEVEL_DAYS,
     LEVEL_LEAST,
@@ -22,6 +25,7 @@ from pumpwatch_physics.watch import (
     PART_DAYS,
     PART_SIZES,
     PATIENT_BLOCKS,
+    SILENT_L,
     TURN_NATS,
 )
 
@@ -131,8 +135,9 @@ INSPECTIONS: Final = Wording(
 )
 
 
-def recalibrated(order: WorkOrder) -> Wording:
+def recalibrated(order: WorkOrder, utc_offset_h: float) -> Wording:
     """A step that signed work explains."""
+    day = local_day(order.at, utc_offset_h)
     kind = {"calibration": Text("校准", "calibration"), "repair": Text("维修", "repair")}.get(
         order.kind, Text("检定", "verification")
     )
@@ -140,10 +145,9 @@ def recalibrated(order: WorkOrder) -> Wording:
     return Wording(
         Text("已调整", "adjusted"),
         Text(
-            f"与 {local_day(order.at, 8.0)} 签字的{kind.zh}（证书 {number}）相符，仅作记录；"
-            "若作业未涉及计量器则须另查。",
-            f"It fits the signed {kind.en} of {local_day(order.at, 8.0)} (certificate {number}): a note. If that work "
-            "did not concern the meter it needs another explanation.",
+            f"与 {day} 签字的{kind.zh}（证书 {number}）相符，仅作记录；若作业未涉及计量器则须另查。",
+            f"It fits the signed {kind.en} of {day} (certificate {number}): a note. If that work did not concern the "
+            "meter it needs another explanation.",
         ),
         Text("核对该作业的单据和检定结果即可。", "Compare with the papers and the result of that work."),
     )
@@ -228,9 +232,9 @@ def why_part(told: Told) -> Text:
 ABOUT_BALANCE: Final = About(
     title=Text("罐内物理平衡", "Physical balance of the tank"),
     catches=("F02", "F03", "F04", "F05", "F06", "F12", "F13", "F16", "F20", "F21", "H17", "W01", "W02", "W04"),
-    inputs="Tank readings of any interval, down to a dip a day, with the tank's temperature; fillings with their "
-    "volume, start and end; the register (which nozzle draws from which tank, siphons); signed work orders. Neither "
-    "encoder, tax control nor totalizers, nor the chart.",
+    inputs="Tank readings of any interval, down to a dip a day (one difference a day), with the tank's temperature; "
+    "fillings with their volume, start and end; the register (which nozzle draws from which tank, siphons); signed "
+    "work orders. Neither encoder, tax control nor totalizers, nor the chart.",
     statistic="Held + sold at 20 °C, reading by reading, its differences made white exactly (the gauge's noise is a "
     f"moving average of first order beside a wander). Each {24 // BLOCKS} hours become S = Σ z·e and G = Σ z·z', z the "
     "litres of each nozzle, the hours and the litres by band of the chart. A Kalman filter follows the common loss, "
@@ -238,14 +242,17 @@ ABOUT_BALANCE: Final = About(
     f"of one nozzle, of all nozzles or of the leak at any time within {BACK_DAYS} days leaves a known signature in its "
     "innovations (Willsky and Jones); the likelihood ratio is averaged over sizes and summed over times; a fault of "
     "the whole tank is taken as rarer beforehand. A block that is too strange is believed only if the next is as "
-    "strange. A nozzle's absolute error, against the others and towards "
-    f"±{100 * METER_MEAN_SD:.2f} %, is watched from the first day on.",
-    threshold="10.5 nats for the likeliest cause (1.5 more where a siphon joins tanks), which must lead the next by "
-    f"{MARGIN:g} nats or {PATIENT_BLOCKS * 24 // BLOCKS} hours; nothing in a tank's first {LEARN_DAYS} days. A nozzle "
-    f"short since the first day: more than {100 * LEVEL_LEAST:.2f} % by {LEVEL_SIGMAS:g} deviations after {LEVEL_DAYS} "
-    "days. A small step (0.6 % at most) within five days of signed work on the meter is a note. One that grew slowly "
-    "and is as small is a meter out of tolerance: low, or a note within ±0.30 %. A chart: "
-    f"{100 * CHART_LEAST:g} % and {CHART_SIGMAS:g} deviations {CHART_DAYS} days after signed work on the tank.",
+    "strange, or when it is the third of its kind within a fortnight. A nozzle's absolute error, against the others "
+    f"and towards ±{100 * METER_MEAN_SD:.2f} %, is watched from the first day on.",
+    threshold=f"{NATS:g} nats for the likeliest cause ({JOINED_NATS:g} more where a siphon joins tanks), which must "
+    f"lead the next by {MARGIN:g} nats or go on for {PATIENT_BLOCKS * 24 // BLOCKS} hours; before one nozzle is said "
+    f"to give more than it shows, by {FALLING_TIMES * MARGIN:g} nats or {FALLING_TIMES * PATIENT_BLOCKS * 24 // BLOCKS}"
+    f" hours. Nothing in a tank's first {LEARN_DAYS} days with readings. A nozzle short since the first day: more than "
+    f"{100 * LEVEL_LEAST:.2f} % by {LEVEL_SIGMAS:g} deviations after {LEVEL_DAYS} days with readings. A small step "
+    "(0.6 % at most) within five days of signed work on the meter is a note, but upwards only the first of a nozzle. "
+    "One that grew slowly and is as small is a meter out of tolerance: low, or a note within ±0.30 %. A chart: "
+    f"{100 * CHART_LEAST:g} % and {CHART_SIGMAS:g} deviations {CHART_DAYS} days after signed work on the tank; more "
+    f"than {100 * CHART_MOST:g} % is no chart and told of all nozzles.",
     power="Most when one nozzle of a few changes: of four nozzles with 65 fillings a day each and a gauge of 3 L, 3 % "
     "is a matter of hours, 1 % of days and 0.5 % of weeks. Fewer fillings, noisier gauges and rarer readings take "
     "longer as the bound of information says; a dip a day finds little below some per cent. The measured delays stand "
@@ -254,7 +261,8 @@ ABOUT_BALANCE: Final = About(
     f"{100 * COMMON_SD:g} %: of them only {100 * TANK_SIZES[0]:g} % and more is looked for. Neighbours that sell in "
     "step tell one another apart slowly; then the rule waits, and the odds of the runner-up say so. Unrecorded sales "
     "or deliveries are steps of the level, not slopes, and are left out here (`unrecorded_withdrawal`, "
-    "`delivery_papers`). Readings about deliveries, work and draws that are poured back are not used. Work on a tank "
+    "`delivery_papers`). Readings about deliveries, work and draws that are poured back are not used, nor hours in "
+    f"which a nozzle that usually sells more than {SILENT_L:g} L sold nothing: its records may be late. Work on a tank "
     "frees its common loss. A wrong tank in the register makes several nozzles look wrong both ways: `wrong_tank`. A "
     "size is of the first hours or days and its interval is wide; it does not narrow afterwards.",
     source="Willsky and Jones, A generalized likelihood ratio approach to the detection and estimation of jumps, 1976; "
@@ -270,9 +278,10 @@ ABOUT_SELECTIVE: Final = About(
     "all the nozzle's fillings of the same day explain: a contrast from which losses, chart and the meter's own error "
     f"cancel. The likelihood ratio of a step is averaged over sizes from {100 * PART_SIZES[0]:g} % to "
     f"{100 * PART_SIZES[-1]:g} % and summed over its beginning in {PART_DAYS} days. About visits: whether a nozzle "
-    "known to be short is as short from twelve hours before until six after.",
-    threshold="10.5 nats and the logarithm of the number of conditions; the best condition of a nozzle is named, once. "
-    f"About visits {TURN_NATS:g} nats, of nozzles known to be short only.",
+    "known to be short is as short on the day of a visit, from its midnight (twelve hours before at most) until six "
+    "hours after.",
+    threshold=f"{NATS:g} nats and the logarithm of the number of conditions; the best condition of a nozzle is named, "
+    f"once. About visits {TURN_NATS:g} nats, of nozzles known to be short only.",
     power="Of a fault at a share w of a nozzle's fillings the whole balance sees w times its size, the contrast its "
     "full size at those fillings: 5 % above 40 L is found within days and named some days later; rarer conditions "
     "take as much longer as they are rarer. The measured delays stand on the page of the rules' performance.",

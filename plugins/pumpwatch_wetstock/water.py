@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
@@ -59,6 +60,10 @@ _MARGIN: Final = 0.8
 _BEGUN: Final = 0.15
 _FRESH_US: Final = 30 * HOUR_US
 _WORK_US: Final = 36 * HOUR_US
+_WORK_TIMES: Final = 3
+_WORK_AGAIN_US: Final = 35 * DAY_US
+_WORK_APART_US: Final = 3 * DAY_US
+"""Signed work on so many occasions of five weeks, so far apart, is an excuse no more (as in ``withdrawals``)."""
 _Z95: Final = 1.96
 
 
@@ -114,7 +119,8 @@ class WaterIngress(Review):
         "tank-years (463 nozzle-years, probes mixed, nuisances up to 1.5 times the assumed) without a false alarm.",
         pitfalls="A delivery stirs the water for an hour or so and may bring some: a step at a delivery is named as "
         "such. Condensation is a tenth of a millimetre a day. A probe changed or a tank cleaned with a signed work "
-        "order makes it a note. Water that ethanol petrol takes up is not seen.",
+        "order makes it a note, on the third occasion in five weeks a low alarm. Water that ethanol petrol takes up is "
+        "not seen.",
         source="Water float of magnetostrictive probes; limits as L3 on the scenarios' page.",
     )
 
@@ -137,7 +143,8 @@ class WaterIngress(Review):
                 if key not in shown:
                     shown.add(key)
                     if found.at_us > to_us(since):
-                        yield self._finding(past, tank.tank_id, found, at_us, blocks, worked=worked)
+                        times = _occasions(works, found.at_us) if worked else 0
+                        yield self._finding(past, tank.tank_id, found, at_us, blocks, times)
 
     def _ingress(self, at_us: Ints, water: Floats, row: int) -> Ingress | None:
         """What shows at the end of this block; at_us are the blocks' ends."""
@@ -185,8 +192,9 @@ class WaterIngress(Review):
     # ------------------------------------------------------------ words
 
     def _finding(
-        self, past: StationPast, tank_id: str, found: Ingress, at_us: Ints, water: Floats, *, worked: bool
+        self, past: StationPast, tank_id: str, found: Ingress, at_us: Ints, water: Floats, works: int
     ) -> Finding:
+        """``works``: on how many occasions signed work was done of late, the rise being about the last; 0 for none."""
         label, offset = tank_label(tank_id), self.settings.utc_offset_h
         subject = Subject(past.station_id, tank_id=tank_id)
         since, when = local(from_us(found.begun_us), offset), local(from_us(found.at_us), offset)
@@ -206,13 +214,19 @@ class WaterIngress(Review):
         if came is not None:
             why_zh += f"上升与 {local(from_us(came), offset)} 的卸油同时：水可能随油到站。"
             why_en += f" It came with the delivery of {local(from_us(came), offset)}: the water may be from the load."
-        if worked:
+        again = works >= _WORK_TIMES
+        if again:
+            why_zh += f"该时段有签字的作业单，但五周内已是第 {works} 次作业，不再仅作记录。"
+            why_en += f" Signed work is about this time, but it is occasion {works} in five weeks: more than a note."
+        elif works:
             why_zh += "该时段有维修方和站方签字的作业单，仅作记录。"
             why_en += " A work order signed by the repairer and the station is about this time: a note."
         urgent = found.rise_mm >= 2.0 * self.settings.step_mm or found.rate >= 4.0 * self.settings.slope_mm_day
-        severity = Severity.INFO if worked else Severity.HIGH if urgent else Severity.MEDIUM
+        severity = Severity.HIGH if urgent else Severity.MEDIUM
+        if works:
+            severity = Severity.LOW if again else Severity.INFO
         return Finding(
-            id=finding_id(self.rule, subject, found.at_us, *(["work"] if worked else [])),
+            id=finding_id(self.rule, subject, found.at_us, *(["work"] if works else [])),
             rule=self.rule,
             cause="water",
             subject=subject,
@@ -275,6 +289,12 @@ def _blocks(levels: Levels, until_us: int) -> tuple[Ints, Floats]:
     medians = np.array([float(np.median(part)) for part in parts])
     over = ends <= until_us
     return ends[over], medians[over]
+
+
+def _occasions(works: list[int], at_us: int) -> int:
+    """On how many occasions of the last weeks work was done on a tank."""
+    recent = [at for at in works if at_us - _WORK_AGAIN_US < at <= at_us]
+    return 1 + sum(late - early > _WORK_APART_US for early, late in pairwise(recent))
 
 
 def _about(at_us: Ints, water: Floats, end_us: int) -> float | None:

@@ -173,18 +173,6 @@ def test_one_strange_block_is_left_out_and_a_strange_course_is_not() -> None:
     assert (lasting.suspicions()[0].fault, lasting.suspicions()[0].rising) == (1, True)
 
 
-def test_what_is_kept_goes_on_as_if_never_kept() -> None:
-    pairs = list(blocks(7, 50, step(1, 0.02), 20))
-    one = told(Filter(NOZZLES), pairs[:30])
-    other = Filter.from_array(one.to_array())
-    told(one, pairs[30:])
-    told(other, pairs[30:])
-    assert one.suspicions() == other.suspicions()
-    assert np.array_equal(one.to_array(), other.to_array())
-    with pytest.raises(ValueError, match="no filter"):
-        Filter.from_array(one.to_array()[:-1])
-
-
 def test_work_on_a_tank_frees_what_all_nozzles_share() -> None:
     filter_ = told(Filter(NOZZLES), blocks(8, 60))
     _, sure = filter_.common()

@@ -98,6 +98,18 @@ def test_work_with_both_signatures_makes_a_step_a_note():
     assert [f.severity for f in found if f.detected_at < at + timedelta(days=2)] == [Severity.INFO]
 
 
+@pytest.mark.parametrize(("apart", "severity"), [(8, Severity.LOW), (1, Severity.INFO)])
+def test_work_every_week_is_an_excuse_no_more(apart, severity):
+    past, _ = made("")
+    at = past.start + timedelta(days=20)
+    orders = tuple(
+        WorkOrder(STATION, TANK, when, "repair", signed_by_repairer="repairer", signed_by_station="station")
+        for when in (at - timedelta(days=2 * apart), at - timedelta(days=apart), at)
+    )
+    found = judged(replace(stepped(past, 5.0, at), work_orders=orders), WaterIngress)
+    assert [f.severity for f in found if f.detected_at < at + timedelta(days=2)] == [severity]
+
+
 @pytest.mark.parametrize(("rule", "name"), [(WaterIngress, "W06"), (Density, "W07")])
 def test_a_reading_a_day_is_enough_in_the_end(rule, name):
     past, onset = made(name, 80, "P40D")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FILE_NAME: Final = "digests.sqlite"
 _LAYOUT: Final = 1
 _WAIT_S: Final = 20.0
+_UNUSED_DAYS: Final = 365
 _TABLES: Final = (
     "CREATE TABLE digests (name TEXT NOT NULL, station TEXT NOT NULL, day INTEGER NOT NULL, label BLOB NOT NULL, "
     "mark BLOB NOT NULL, head TEXT NOT NULL, body BLOB NOT NULL, PRIMARY KEY (name, station, day))",
@@ -155,7 +156,10 @@ class Shelf:
         memory: Mapping[str, bytes],
         first_day: int,
     ) -> None:
-        """Keep digests and what is remembered, in one transaction; forget digests before ``first_day``."""
+        """Keep digests and what is remembered, in one transaction; forget this name's digests before ``first_day``.
+
+        Other names may look further back; of those nobody uses any more what is a year older goes too.
+        """
         rows = [(name, self._station, one.day, one.label, mark_of(one.digest), *_packed(one.digest)) for one in made]
         changed = {key: body for key, body in memory.items() if before.get(key) != body}
         gone = [key for key in before if key not in memory]
@@ -163,7 +167,10 @@ class Shelf:
             return
         with self._file as file:
             file.execute("BEGIN IMMEDIATE")
-            file.execute("DELETE FROM digests WHERE station = ? AND day < ?", (self._station, first_day))
+            file.execute(
+                "DELETE FROM digests WHERE station = ? AND ((name = ? AND day < ?) OR day < ?)",
+                (self._station, name, first_day, first_day - _UNUSED_DAYS),
+            )
             file.executemany("INSERT OR REPLACE INTO digests VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
             where = "WHERE name = ? AND station = ?"
             file.execute(f"DELETE FROM memories {where} AND label != ?", (name, self._station, label))  # noqa: S608
