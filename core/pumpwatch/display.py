@@ -32,6 +32,8 @@ MOST_L_MIN: Final = 2.0 * FASTEST_L_MIN
 """A flow beyond it, or below zero, is none: some channels tell so that they know nothing."""
 UNSTEADY_L_MIN: Final = 90.0
 """What may flow between two looks while the trigger moves, whatever flow is told at either."""
+SEEN_S: Final = 1.8
+"""Looks further apart do not show how fast it flowed meanwhile: a short filling rises and falls unseen."""
 AT_ODDS_S: Final = 0.3
 """By so much the moments of a volume and a flow of one look may differ."""
 RISE_S: Final = 1.5
@@ -226,7 +228,7 @@ class _Flow:
         steady = min(flows) >= 0.5 * self.top_l_min > 0.0
         fastest = FASTEST_L_MIN
         if not math.isnan(self.top_l_min):
-            fastest = self.top_l_min if steady else max(self.top_l_min, UNSTEADY_L_MIN)
+            fastest = self.top_l_min if steady and elapsed <= SEEN_S else max(self.top_l_min, UNSTEADY_L_MIN)
         integral = sum(flows) / 120.0 * (look.at - anchor.at)
         if rise - fastest / 60.0 * (elapsed + AT_ODDS_S) > STEP_L:
             self.jumps.append((look.at, rise - (0.0 if math.isnan(integral) else integral)))
