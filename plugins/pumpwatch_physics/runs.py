@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-NATS: Final = 10.5
+NATS: Final = 11.3
 """Threshold of both rules, unless the settings say another."""
 JOINED_NATS: Final = 1.5
 """More for tanks that a siphon joins: what passes between their charts is not white."""
