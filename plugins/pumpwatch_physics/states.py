@@ -289,5 +289,5 @@ class Filter:
         return float(self.state[0] + self.state[1]), math.sqrt(max(variance, 0.0))
 
     def latest(self) -> tuple[Floats, Floats]:
-        """(N + 2,) scores and information of each fault as if it had begun with the last block."""
-        return self._num[-1].copy(), self._den[-1].copy()
+        """(N,) scores and information of each nozzle's step as if it had begun with the last block."""
+        return self._num[-1, : self.nozzles].copy(), self._den[-1, : self.nozzles].copy()

@@ -114,7 +114,7 @@ class Watch:
         self._turns: dict[int, tuple[float, float]] = {}
         self._levelled: set[int] = set()
         self._blocks: list[tuple[Floats, Floats]] = []
-        """(N + 2,) scores and information of each fault as if it had begun with that block."""
+        """(N,) scores and information of each nozzle's step as if it had begun with that block."""
         self._work: tuple[int, float, float] | None = None
         """Work on the tank, its effect not known yet: when, what all nozzles showed too much before, its deviation."""
         self._sold: list[Floats] = []
@@ -135,7 +135,7 @@ class Watch:
             self._sold.append(np.zeros(self.nozzles) if day is None else day.litres[block].astype(float))
             if day is None or not day.readings[block] or self._is_silent():
                 self.filter.tell(np.zeros(width), np.zeros((width, width)))
-                self._blocks.append((np.zeros(self.nozzles + 2), np.zeros(self.nozzles + 2)))
+                self._blocks.append((np.zeros(self.nozzles), np.zeros(self.nozzles)))
                 continue
             self.filter.tell(day.scores[block].astype(float), day.information[block].astype(float))
             self._blocks.append(self.filter.latest())
