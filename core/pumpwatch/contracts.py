@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import pluggy
 from pydantic import BaseModel, ConfigDict
 
+from pumpwatch.errors import Refused
 from pumpwatch.model import CovertTest, Declaration, HotlineReport, Subject, WorkOrder, to_us
 from pumpwatch.past import Channel, StationPast
 
@@ -86,9 +87,23 @@ class Site:
     tank_ids: tuple[str, ...] = ()
 
 
+class Ear(Protocol):
+    """Listens on a line that somebody else speaks on."""
+
+    def heard(self) -> bytes:
+        """Everything that has passed since the last call, both directions as they came; at once, nothing when quiet.
+
+        Of what is not fetched only the last 1 MiB is kept. Raises ``NotReachable`` when the line is gone.
+        """
+
+
 @runtime_checkable
 class Line(Protocol):
     """One shared wire (serial port or TCP connection); many devices take turns on it. The core owns and opens it."""
+
+    @property
+    def address(self) -> str:
+        """As configured, for a driver whose library opens the connection itself: ``opc.tcp://HOST:PORT``."""
 
     async def ask(self, request: bytes, complete: Callable[[bytes], int]) -> bytes:
         """Send ``request`` and return the reply.
@@ -99,6 +114,35 @@ class Line(Protocol):
         the line cannot be opened or breaks. The caller (acquisition) sets the deadline; an abandoned exchange leaves
         the line usable.
         """
+
+    async def listen(self) -> Ear:
+        """Hear everything that passes from now on, and never send on this line again; open it if need be.
+
+        Every driver on a shared line has an ear of its own. After this ``ask`` raises ``Refused``.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request of a device that calls the server: ``POST /call/STATION/DEVICE``, for ``line = "call:"``."""
+
+    method: str
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    body: bytes
+    """At most 1 MiB."""
+    path: str = ""
+    """As the device asked for it, with the query; for digest authentication."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a device that calls is told."""
+
+    status: int = 200
+    """Of HTTP."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
 
 class Driver(ABC):
@@ -134,6 +178,14 @@ class Driver(ABC):
         ``now`` is the core's time, for devices that have no clock of their own. A tag that cannot be had while others
         can is returned with a BAD quality.
         """
+
+    def called(self, call: Call, now: datetime) -> tuple[Answer, Reading]:
+        """Answer a device that calls, and say what it brought; never while another method runs, and quick.
+
+        What was brought is kept for good before the answer is sent, so "OK" means that it will not be lost; the same
+        brought again must be the same records. Raises ``Refused`` for what never can be answered.
+        """
+        raise Refused(f"the driver {self.name} is not called by devices")
 
     async def close(self) -> None:  # noqa: B027 - nothing to say goodbye to
         """Say goodbye, if the protocol has it. The line is not the driver's to close."""

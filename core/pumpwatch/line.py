@@ -2,7 +2,8 @@
 
 The runner takes the line's turn for one device's whole scan, so that a deadline counts from the moment the wire is
 free. A driver asks; the line sends, gathers and hands back one reply. After three silent exchanges in a row a TCP
-connection is thought dead (a power cut sends no farewell) and is opened again at the next question.
+connection is thought dead (a power cut sends no farewell) and is opened again at the next question. Or a driver
+listens: from then on nothing is ever sent on that line.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import asyncio
 import contextlib
 import os
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
-from pumpwatch.errors import BadConfig, NotReachable
+from pumpwatch.errors import BadConfig, NotReachable, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +26,30 @@ if TYPE_CHECKING:
 SILENCES_BEFORE_REOPEN = 3
 LONGEST_REPLY = 1 << 16
 """Bytes after which a reply that never completes is given up; no protocol here comes near it."""
+MOST_HEARD = 1 << 20
+"""Bytes kept for one who listens and does not come for them; overflow policy: the oldest are dropped."""
+
+
+class WireEar:
+    """A ``contracts.Ear``: what has passed since its owner last asked."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._bytes = bytearray()
+
+    def hear(self, data: bytes) -> None:
+        """Take what passes."""
+        self._bytes += data
+        if len(self._bytes) > MOST_HEARD:
+            del self._bytes[:-MOST_HEARD]
+
+    def heard(self) -> bytes:
+        """See ``contracts.Ear``."""
+        if not self._bytes and self._wire.lost is not None:
+            raise NotReachable(self._wire.lost)
+        passed = bytes(self._bytes)
+        self._bytes.clear()
+        return passed
 
 
 class Wire(asyncio.Protocol):
@@ -32,11 +58,20 @@ class Wire(asyncio.Protocol):
     def __init__(self) -> None:
         self.received = bytearray()
         self.lost: str | None = None
+        self.ears: WeakSet[WireEar] = WeakSet()
+        """Who listens; then there is nobody who asks."""
+        self.on_heard: Callable[[bytes], object] = len
+        """Called with what they hear."""
         self._waiter: asyncio.Future[bytes] | None = None
         self._complete: Callable[[bytes], int] = len
 
     def data_received(self, data: bytes) -> None:
         """Gather; when the reply is whole, wake the one who asked."""
+        if self.ears:
+            for ear in self.ears:
+                ear.hear(data)
+            self.on_heard(data)
+            return
         self.received += data
         if self._waiter is None or self._waiter.done():
             if len(self.received) > LONGEST_REPLY:
@@ -76,17 +111,22 @@ class WireLine:
     """A ``contracts.Line`` on a TCP connection or a serial port; opened at the first question, again after a loss."""
 
     def __init__(self, address: LineAddress) -> None:
-        self.address = address
+        self.address = str(address)
+        self._address = address
         self.turn = asyncio.Lock()
         """Held by the runner for one device's scan."""
         self.on_bytes: Callable[[str, bytes], None] | None = None
-        """Called with ``">"`` or ``"<"`` and the bytes of each exchange while someone traces the line."""
+        """Called with ``">"`` or ``"<"`` and the bytes of each exchange while someone traces the line; ``"="`` and the
+        bytes that pass on a line that is listened to."""
+        self._listens = False
         self._wire: Wire | None = None
         self._transport: asyncio.Transport | _SerialTransport | None = None
         self._silences = 0
 
     async def ask(self, request: bytes, complete: Callable[[bytes], int]) -> bytes:
         """Send and gather; see ``contracts.Line``."""
+        if self._listens:
+            raise Refused(f"{self.address}: somebody listens here, so nothing is sent; give all its devices one mode")
         wire = await self._open()
         if self._transport is None:  # pragma: no cover - _open made it
             raise NotReachable(f"{self.address}: not open")
@@ -109,6 +149,19 @@ class WireLine:
             self.on_bytes("<", reply)
         return reply
 
+    async def listen(self) -> WireEar:
+        """Hear everything from now on; see ``contracts.Line``."""
+        self._listens = True
+        wire = await self._open()
+        wire.on_heard = self._traced
+        ear = WireEar(wire)
+        wire.ears.add(ear)
+        return ear
+
+    def _traced(self, data: bytes) -> None:
+        if self.on_bytes:
+            self.on_bytes("=", data)
+
     def close(self) -> None:
         """Let go of the wire; the next question opens it again."""
         if self._transport is not None:
@@ -120,13 +173,16 @@ class WireLine:
         if self._wire is not None and self._wire.lost is None:
             return self._wire
         self.close()
-        loop = asyncio.get_running_loop()
+        loop, address = asyncio.get_running_loop(), self._address
         try:
-            if self.address.scheme == "tcp":
-                self._transport, self._wire = await loop.create_connection(Wire, self.address.host, self.address.port)
-            else:
-                self._wire = Wire()
-                self._transport = _SerialTransport(loop, self.address, self._wire)
+            match address.scheme:
+                case "tcp":
+                    self._transport, self._wire = await loop.create_connection(Wire, address.host, address.port)
+                case "serial":
+                    self._wire = Wire()
+                    self._transport = _SerialTransport(loop, address, self._wire)
+                case _:
+                    raise Refused(f"{address}: no bytes are exchanged on such a line; give the device another driver")
         except OSError as error:
             raise NotReachable(f"{self.address}: {error.strerror or error}") from error
         return self._wire

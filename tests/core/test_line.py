@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from pumpwatch import BadReply, NotReachable
-from pumpwatch.line import SILENCES_BEFORE_REOPEN, WireLine
+from pumpwatch import BadReply, NotReachable, Refused
+from pumpwatch.line import MOST_HEARD, SILENCES_BEFORE_REOPEN, Wire, WireEar, WireLine
 from pumpwatch.settings import LineAddress
 
 
@@ -188,3 +188,68 @@ async def test_a_serial_port_that_is_not_there() -> None:
     line = WireLine(LineAddress.parse("serial:/dev/no-such-port"))
     with pytest.raises(NotReachable, match="no-such-port"):
         await line.ask(b"x", one_line)
+
+
+async def test_who_listens_hears_all_that_passes_and_the_line_sends_nothing() -> None:
+    speaking: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    sent_by_us: list[bytes] = []
+    ended = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await speaking.put(writer)
+        sent_by_us.append(await reader.read())
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+        ended.set()
+
+    passed: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+
+    async def passes(data: bytes) -> None:
+        writer.write(data)
+        while data:
+            way, piece = await passed.get()
+            assert way == "="
+            assert data.startswith(piece)
+            data = data[len(piece) :]
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    line = WireLine(LineAddress.parse(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    line.on_bytes = lambda way, data: passed.put_nowait((way, data))
+    first = await line.listen()
+    second = await line.listen()
+    writer = await speaking.get()
+    assert first.heard() == b""
+    await passes(b"\x50\x20\xfa")
+    assert first.heard() == b"\x50\x20\xfa"
+    assert first.heard() == b""
+    await passes(b"\x50\x70\xfa")
+    assert (first.heard(), second.heard()) == (b"\x50\x70\xfa", b"\x50\x20\xfa\x50\x70\xfa")
+    with pytest.raises(Refused, match="somebody listens here"):
+        await line.ask(b"poll", len)
+    await passes(b"\x51\x20\xfa")
+    line.close()
+    await ended.wait()
+    assert sent_by_us == [b""]
+    assert first.heard() == b"\x51\x20\xfa"
+    with pytest.raises(NotReachable):
+        first.heard()
+    server.close()
+    await server.wait_closed()
+
+
+async def test_what_nobody_fetches_is_bounded_and_the_newest_stays() -> None:
+    wire = Wire()
+    ear = WireEar(wire)
+    wire.ears.add(ear)
+    for piece in range(20):
+        wire.data_received(bytes([piece]) * 100_000)
+    heard = ear.heard()
+    assert len(heard) == MOST_HEARD
+    assert heard.endswith(b"\x13" * 100_000)
+
+
+@pytest.mark.parametrize("address", ["opc.tcp://127.0.0.1:4840", "call:"])
+async def test_no_bytes_on_a_line_without_bytes(address: str) -> None:
+    with pytest.raises(Refused, match="no bytes are exchanged"):
+        await WireLine(LineAddress.parse(address)).ask(b"hello", len)

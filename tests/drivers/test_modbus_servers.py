@@ -189,7 +189,7 @@ async def test_the_c5000_with_one_based_addresses(now) -> None:
 async def test_nobody_there(now) -> None:
     async with tcp_line([generic(1)]) as line:
         pass
-    gone = WireLine(line.address)
+    gone = WireLine(LineAddress.parse(line.address))
     driver = ModbusDriver(ModbusSettings(brand="generic-4", unit=1), SITE, gone)
     with pytest.raises(NotReachable):
         await read_all(driver, now)

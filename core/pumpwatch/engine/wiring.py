@@ -87,7 +87,9 @@ def _devices(
         own = problems.validated(kind.Settings, asked.settings, (*place, "settings"))
         if own is None:
             continue
-        line = lines.setdefault(asked.address, WireLine(asked.address))
+        line = WireLine(asked.address)
+        if asked.address.scheme != "call":  # who call share nothing
+            line = lines.setdefault(asked.address, line)
         site = Site(station.id, asked.id, asked.dispenser, asked.nozzles, asked.tanks)
         try:
             driver = kind(own, site, line)

@@ -1,4 +1,4 @@
-"""The address of a line: ``tcp://192.168.1.20:502`` or ``serial:/dev/ttyS1?baud=9600&parity=O``."""
+"""The address of a line: ``tcp://192.168.1.20:502``, ``serial:/dev/ttyS1?baud=9600&parity=O`` and others."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pumpwatch.settings.problems import REMEDY, did_you_mean
 
 _TCP_EXAMPLE = "write tcp://HOST:PORT, for example tcp://192.168.1.20:502"
 _SERIAL_EXAMPLE = "write serial:PORT, for example serial:/dev/ttyS1?baud=9600&parity=O"
+_OPC_EXAMPLE = "write opc.tcp://HOST:PORT/PATH, for example opc.tcp://192.168.1.20:4840"
 _PARITIES = ("N", "E", "O", "M", "S")
 _HOST_AND_PORT = re.compile(r"(?:\[(?P<six>[^\[\]/\s]+)\]|(?P<host>[^\[\]:/@\s]+)):(?P<port>[0-9]{1,6})/?", re.ASCII)
 _OPTIONS = ("baud", "bytesize", "parity", "stopbits")
@@ -29,11 +30,14 @@ class BadAddress(BadConfig):
 class LineAddress:
     """Where a line is and how it is spoken on; equal addresses are one line."""
 
-    scheme: Literal["tcp", "serial"]
+    scheme: Literal["tcp", "serial", "opc.tcp", "call"]
+    """Bytes over TCP or a serial port; an OPC UA server, to which the library opens the connection; one who calls."""
     host: str = ""
-    """TCP: name or IP address, IPv6 without brackets."""
+    """TCP and OPC UA: name or IP address, IPv6 without brackets."""
     port: int = 0
-    """TCP: 1 to 65535."""
+    """TCP and OPC UA: 1 to 65535."""
+    path: str = ""
+    """OPC UA: what follows the port, with its slash."""
     device: str = ""
     """Serial: the system's name of the port, for example ``/dev/ttyS1``."""
     baud: int = 9600
@@ -52,6 +56,12 @@ class LineAddress:
                 return _tcp(text, rest)
             case "serial" if colon:
                 return _serial(text, rest)
+            case "opc.tcp" if colon:
+                return _opc(text, rest)
+            case "call" if colon:
+                if rest:
+                    raise BadAddress(text, "who calls has no address", "write call: and nothing more")
+                return LineAddress("call")
             case "rfc2217":
                 raise BadAddress(
                     text,
@@ -59,19 +69,29 @@ class LineAddress:
                     "set the serial server to raw TCP and write tcp://HOST:PORT",
                 )
             case _:
-                raise BadAddress(text, "a line begins with tcp:// or serial:", f"{_TCP_EXAMPLE}; or {_SERIAL_EXAMPLE}")
+                raise BadAddress(
+                    text,
+                    "a line begins with tcp://, serial:, opc.tcp:// or call:",
+                    f"{_TCP_EXAMPLE}; or {_SERIAL_EXAMPLE}",
+                )
 
     @property
     def wire(self) -> str:
         """What is physically shared: two addresses with one wire must agree in everything else."""
-        return f"tcp://{self._host_and_port}" if self.scheme == "tcp" else f"serial:{self.device}"
+        match self.scheme:
+            case "serial":
+                return f"serial:{self.device}"
+            case "call":
+                return "call:"
+            case scheme:
+                return f"{scheme}://{self._host_and_port}{self.path}"
 
     @property
     def _host_and_port(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __str__(self) -> str:
-        if self.scheme == "tcp":
+        if self.scheme != "serial":
             return self.wire
         return f"{self.wire}?baud={self.baud}&bytesize={self.bytesize}&parity={self.parity}&stopbits={self.stopbits:g}"
 
@@ -81,18 +101,33 @@ def _tcp(text: str, rest: str) -> LineAddress:
         raise BadAddress(text, "two slashes are missing", _TCP_EXAMPLE)
     if "?" in rest:
         raise BadAddress(text, "a tcp line has no options", "leave out everything from the question mark on")
-    found = _HOST_AND_PORT.fullmatch(rest[2:])
+    host, port = _host_and_port(text, rest[2:], _TCP_EXAMPLE)
+    return LineAddress("tcp", host=host, port=port)
+
+
+def _opc(text: str, rest: str) -> LineAddress:
+    if not rest.startswith("//"):
+        raise BadAddress(text, "two slashes are missing", _OPC_EXAMPLE)
+    where, slash, path = rest[2:].partition("/")
+    if set(path) & set(" ?#\\\"'<>") or not path.isprintable():
+        raise BadAddress(text, f"/{path} is no path", _OPC_EXAMPLE)
+    host, port = _host_and_port(text, where, _OPC_EXAMPLE)
+    return LineAddress("opc.tcp", host=host, port=port, path=f"{slash}{path}" if path else "")
+
+
+def _host_and_port(text: str, where: str, example: str) -> tuple[str, int]:
+    found = _HOST_AND_PORT.fullmatch(where)
     if found is None:
-        raise BadAddress(text, "host or port cannot be read", _TCP_EXAMPLE)
+        raise BadAddress(text, "host or port cannot be read", example)
     port = int(found["port"])
     if not 1 <= port <= 65535:
         raise BadAddress(text, f"there is no port {port}", "write a port from 1 to 65535")
     if found["six"] is None:
-        return LineAddress("tcp", host=found["host"].lower(), port=port)
+        return found["host"].lower(), port
     try:
-        return LineAddress("tcp", host=str(ipaddress.IPv6Address(found["six"])), port=port)
+        return str(ipaddress.IPv6Address(found["six"])), port
     except ValueError:
-        raise BadAddress(text, f"[{found['six']}] is no IPv6 address", _TCP_EXAMPLE) from None
+        raise BadAddress(text, f"[{found['six']}] is no IPv6 address", example) from None
 
 
 def _serial(text: str, rest: str) -> LineAddress:

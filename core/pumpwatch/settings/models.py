@@ -195,7 +195,8 @@ class DeviceSettings(_Table):
     )
     line: Line = Field(
         description="Line it hangs on: `tcp://HOST:PORT` or `serial:PORT?baud=9600&bytesize=8&parity=N&stopbits=1`; "
-        "devices with the same line take turns",
+        "devices with the same line take turns. `opc.tcp://HOST:PORT` for an OPC UA server; `call:` for a device that "
+        "calls this server",
     )
     dispenser: Id | None = Field(
         default=None, description="Id in the ledger of the dispenser this device is, for example `S01-D1`"

@@ -21,8 +21,23 @@ class ScriptedLine:
         self._chunk = chunk
         self.asked: list[bytes] = []
         """Every request so far."""
+        self.address = "tcp://scripted:1"
+        self.ears: list[ScriptedEar] = []
+        """Of those who listen."""
         self.broken = False
         """Set it and every question raises ``NotReachable``."""
+
+    async def listen(self) -> ScriptedEar:
+        """See ``pumpwatch.Line``."""
+        if self.broken:
+            raise NotReachable("scripted line: broken by the test")
+        self.ears.append(ScriptedEar(self))
+        return self.ears[-1]
+
+    def pass_on(self, data: bytes) -> None:
+        """Let all who listen hear ``data``."""
+        for ear in self.ears:
+            ear.waiting += data
 
     async def ask(self, request: bytes, complete: Callable[[bytes], int]) -> bytes:
         """See ``pumpwatch.Line``."""
@@ -40,3 +55,19 @@ class ScriptedLine:
                 return received[:length]
         await asyncio.get_running_loop().create_future()
         raise AssertionError("unreachable")
+
+
+class ScriptedEar:
+    """Hears what the test passes on."""
+
+    def __init__(self, line: ScriptedLine) -> None:
+        self._line = line
+        self.waiting = bytearray()
+
+    def heard(self) -> bytes:
+        """See ``pumpwatch.Ear``."""
+        if self._line.broken:
+            raise NotReachable("scripted line: broken by the test")
+        passed = bytes(self.waiting)
+        self.waiting.clear()
+        return passed

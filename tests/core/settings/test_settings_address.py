@@ -50,9 +50,9 @@ def test_defaults_written_out_are_the_same_line() -> None:
         ("serial:/dev/ttyS1?parity=X", "N, E, O, M, S"),
         ("serial:/dev/ttyS1?bytesize=9", "5, 6, 7, 8"),
         ("serial:/dev/ttyS1?stopbits=3", "1, 1.5, 2"),
-        ("tcp", "begins with tcp:// or serial:"),
-        ("/dev/ttyS1", "begins with tcp:// or serial:"),
-        ("", "begins with tcp:// or serial:"),
+        ("tcp", "begins with tcp://, serial:"),
+        ("/dev/ttyS1", "begins with tcp://, serial:"),
+        ("", "begins with tcp://, serial:"),
     ],
 )
 def test_what_cannot_be_a_line_is_refused_with_a_remedy(text: str, says: str) -> None:

@@ -108,7 +108,7 @@ async def test_each_scan_class_keeps_its_own_period() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_a_timer_that_rings_a_hair_early_does_not_scan_twice(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pumpwatch.acquisition.random", random.Random(seed))  # every sixth phase rounds so
+    monkeypatch.setattr("pumpwatch.acquisition.scanning.random", random.Random(seed))  # every sixth phase rounds so
     async with Bench() as bench:
         await bench.clock.advance(61)
         assert 60 <= len(bench.puppets[0].reads) <= 61
