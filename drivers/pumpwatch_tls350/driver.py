@@ -208,16 +208,18 @@ class Tls350Driver(Driver):
         """The console's alarms; the tanks' own report too while a tank has one."""
         report = await self._ask("i10100")
         codes = set(reports.system_status(report))
+        quality = Quality.GOOD
         if any(code.startswith("02") for code in codes | self._active):
             try:
                 codes |= set(reports.tank_status(await self._ask("i20500")))
             except Refused:
                 pass  # the system status alone must do
             except BadReply:
+                quality = Quality.SUBSTITUTED
                 codes |= {code for code in self._active if code.startswith("02")}
         at = self._time(report, now)
         self._hold(codes | {code for code in self._active if code.startswith(NO_DELIVERIES)}, at)
-        return Reading([Sample(STATUS.name, ",".join(sorted(codes)) or "normal", at)])
+        return Reading([Sample(STATUS.name, ",".join(sorted(codes)) or "normal", at, quality)])
 
     async def _software(self, now: datetime) -> Reading:
         report = await self._ask("i90200")

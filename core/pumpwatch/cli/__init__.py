@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from pumpwatch.cli import asking, benching, checking, demo, detecting, evaluating, keeping, serving, simulating
+from pumpwatch.cli import asking, benching, checking, demo, detecting, driving, evaluating, keeping, serving, simulating
 from pumpwatch.cli.output import stderr
 from pumpwatch.errors import PumpwatchError
 
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, serving, checking, asking, keeping, detecting, evaluating, simulating, benching):
+for group in (demo, serving, checking, asking, keeping, detecting, evaluating, driving, simulating, benching):
     group.add_to(app)
 
 
