@@ -17,7 +17,7 @@ from weakref import WeakSet
 from pumpwatch.errors import BadConfig, NotReachable, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import serial
 
@@ -98,7 +98,13 @@ class Wire(asyncio.Protocol):
             self._waiter.set_exception(NotReachable(self.lost))
 
     async def reply(self, complete: Callable[[bytes], int]) -> bytes:
-        """Wait for one whole reply."""
+        """Wait for one whole reply, which may be there already."""
+        if self.received and (length := complete(bytes(self.received))):
+            reply = bytes(self.received[:length])
+            del self.received[:length]
+            return reply
+        if self.lost is not None:
+            raise NotReachable(self.lost)
         self._complete = complete
         self._waiter = asyncio.get_running_loop().create_future()
         try:
@@ -125,6 +131,13 @@ class WireLine:
 
     async def ask(self, request: bytes, complete: Callable[[bytes], int]) -> bytes:
         """Send and gather; see ``contracts.Line``."""
+        return (await self._exchange(request, complete, 1))[0]
+
+    async def ask_all(self, requests: Sequence[bytes], complete: Callable[[bytes], int]) -> list[bytes]:
+        """Send all and gather all; see ``contracts.Line``."""
+        return await self._exchange(b"".join(requests), complete, len(requests))
+
+    async def _exchange(self, request: bytes, complete: Callable[[bytes], int], count: int) -> list[bytes]:
         if self._listens:
             raise Refused(f"{self.address}: somebody listens here, so nothing is sent; give all its devices one mode")
         wire = await self._open()
@@ -134,8 +147,10 @@ class WireLine:
         if self.on_bytes:
             self.on_bytes(">", request)
         self._transport.write(request)
+        replies: list[bytes] = []
         try:
-            reply = await wire.reply(complete)
+            while len(replies) < count:
+                replies.append(await wire.reply(complete))
         except asyncio.CancelledError:
             self._silences += 1
             if self._silences >= SILENCES_BEFORE_REOPEN:
@@ -146,8 +161,8 @@ class WireLine:
             raise NotReachable(f"{self.address}: {error}") from error
         self._silences = 0
         if self.on_bytes:
-            self.on_bytes("<", reply)
-        return reply
+            self.on_bytes("<", b"".join(replies))
+        return replies
 
     async def listen(self) -> WireEar:
         """Hear everything from now on; see ``contracts.Line``."""

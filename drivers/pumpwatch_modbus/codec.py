@@ -9,6 +9,7 @@ codec and one struct take 7; a wrong protocol id or length makes ``FramerSocket`
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -164,6 +165,41 @@ class TcpExchange:
             if length != wanted or wrong_count:
                 raise BadReply(f"{read}: not the number of registers asked for: {frame[:16].hex()}")
         return len(frame) == 6 + length
+
+
+class TcpWindow:
+    """Several exchanges at a time on one connection; replies may come in any order."""
+
+    def __init__(self, framing: TcpFraming, reads: Sequence[RegisterRead]) -> None:
+        self._open = {(exchange := framing.exchange(read)).request[:2]: exchange for read in reads}
+        self._replies: dict[TcpExchange, bytes] = {}
+        self.exchanges = tuple(self._open.values())
+        """In the order of ``reads``, of which there are at most 255."""
+
+    def complete(self, received: bytes) -> int:
+        """As ``Exchange.complete``: of the first whole reply to any of them."""
+        exchange = self._open.get(received[:2])
+        if exchange is None:
+            exchange = next((self._open[tid] for tid in _transactions(received) if tid in self._open), None)
+        if exchange is None:
+            exchange = next(iter(self._open.values()))
+        length = exchange.complete(received)
+        if length:
+            del self._open[exchange.request[:2]]
+            self._replies[exchange] = received[:length]
+        return length
+
+    def reply(self, exchange: TcpExchange) -> bytes:
+        """What came for it."""
+        return self._replies[exchange]
+
+
+def _transactions(received: bytes) -> Iterator[bytes]:
+    """Of each frame whose header is there."""
+    start = 0
+    while len(received) - start >= HEADER:
+        yield received[start : start + 2]
+        start += 6 + int.from_bytes(received[start + 4 : start + 6], "big")
 
 
 # ---------------------------------------------------------------- RTU

@@ -22,8 +22,8 @@ from pumpwatch import (
     Sample,
 )
 from pumpwatch_modbus.brandmap import NUMBER, WordOrder, brand_path, load_map
-from pumpwatch_modbus.codec import RegisterRead, RtuFraming, TcpFraming
-from pumpwatch_modbus.reads import REGISTERS, Span, plan
+from pumpwatch_modbus.codec import RegisterRead, RtuFraming, TcpFraming, TcpWindow
+from pumpwatch_modbus.reads import REGISTERS, Span, Window, plan
 from pumpwatch_modbus.sales import SaleMemory
 from pumpwatch_modbus.values import Layout, Order
 
@@ -54,6 +54,12 @@ class ModbusSettings(PluginSettings):
     base_offset: int | None = Field(None, description="Added to every address; else as the map says")
     max_registers: int | None = Field(
         None, ge=1, le=125, description="Most registers in one request; else as the map says"
+    )
+    outstanding: int = Field(
+        1,
+        ge=1,
+        le=16,
+        description="Most requests sent before the first is answered (framing tcp); 1 for a slow gateway",
     )
 
     @model_validator(mode="after")
@@ -99,6 +105,8 @@ class ModbusDriver(Driver):
         self._identity: DeviceIdentity | None = None
         self._told: dict[str, Value] = {}
         """The last value of each tag whose changes are events."""
+        self._has_records = bool(brand.sale or brand.identity or brand.events)
+        self._window = Window(settings.outstanding)
         self._check_addresses()
 
     def tags(self) -> Sequence[Tag]:
@@ -110,16 +118,16 @@ class ModbusDriver(Driver):
         samples: list[Sample] = []
         failures: list[BadReply | Refused] = []
         reads = self._reads_for(tags)
-        for read in reads:
-            try:
-                registers = await self._ask(read.request)
-            except (BadReply, Refused) as error:
-                failures.append(error)
-                samples += [Sample(name, None, now, _quality(error)) for name in read.layout.names]
-            else:
+        for read, registers in zip(reads, await self._ask_all([read.request for read in reads]), strict=True):
+            if isinstance(registers, bytes):
                 samples += read.layout.decode(registers, now)
+            else:
+                failures.append(registers)
+                samples += [Sample(name, None, now, _quality(registers)) for name in read.layout.names]
         if failures and len(failures) == len(reads):
             raise failures[0]
+        if not self._has_records:
+            return Reading(samples)
         by_name = {sample.tag: sample for sample in samples}
         if self._sales is not None and (unread := await self._read_sales(self._sales, by_name)):
             samples = [s._replace(quality=unread[s.tag]) if s.tag in unread else s for s in samples]
@@ -129,6 +137,28 @@ class ModbusDriver(Driver):
         return Reading(samples, records)
 
     # ------------------------------------------------------------ reading
+
+    async def _ask_all(self, reads: Sequence[RegisterRead]) -> list[bytes | BadReply | Refused]:
+        """The registers of each read, or why there are none; several at a time where the peer takes that."""
+        if len(reads) == 1 or not isinstance(self._framing, TcpFraming) or not self._window.opened():
+            return [await self._answer(read) for read in reads]
+        answers: list[bytes | BadReply | Refused] = []
+        for start in range(0, len(reads), self._window.most):
+            window = TcpWindow(self._framing, reads[start : start + self._window.most])
+            await self.line.ask_all([exchange.request for exchange in window.exchanges], window.complete)
+            for exchange in window.exchanges:
+                try:
+                    answers.append(exchange.registers(window.reply(exchange)))
+                except (BadReply, Refused) as error:
+                    answers.append(error)
+        self._window.worked()
+        return answers
+
+    async def _answer(self, read: RegisterRead) -> bytes | BadReply | Refused:
+        try:
+            return await self._ask(read)
+        except (BadReply, Refused) as error:
+            return error
 
     async def _ask(self, read: RegisterRead) -> bytes:
         exchange = self._framing.exchange(read)

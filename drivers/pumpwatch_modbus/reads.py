@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
 REGISTERS = 1 << 16
 """How many registers an address can name."""
+_MOST_PATIENCE = 1 << 16
 
 
 class Span(NamedTuple):
@@ -65,3 +66,31 @@ def gaps_between(blocks: Sequence[Span]) -> tuple[Span, ...]:
     starts = [*(block.first for block in ordered), REGISTERS]
     gaps = (Span(end, start - end) for end, start in zip(ends, starts, strict=True))
     return tuple(gap for gap in gaps if 0 < gap.first < REGISTERS or gap.size)
+
+
+class Window:
+    """How many requests may wait for an answer: fewer, for a while, after several at a time were not answered.
+
+    Many gateways pass one request on and drop what comes meanwhile. Then one at a time is asked for ``patience`` reads,
+    and twice as many each time that it has failed again.
+    """
+
+    def __init__(self, most: int, patience: int = 4096) -> None:
+        self.most = most
+        self._patience = patience
+        self._wait = 0
+        self._tried = False
+
+    def opened(self) -> bool:
+        """Whether to ask several at a time now; then say ``worked`` when all have been answered."""
+        if self._tried:
+            self._tried, self._wait = False, self._patience
+            self._patience = min(2 * self._patience, _MOST_PATIENCE)
+        elif self._wait:
+            self._wait -= 1
+        self._tried = self.most > 1 and not self._wait
+        return self._tried
+
+    def worked(self) -> None:
+        """They have been answered."""
+        self._tried = False

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import struct
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from operator import truediv
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from pumpwatch import Quality, Sample, Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from pumpwatch_modbus.reads import Span
@@ -37,6 +39,10 @@ WIDTHS: dict[str, int] = {
 """Registers of each type of fixed width; ``ascii`` and ``hex`` have a length of their own."""
 CODES = {"u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "f32": "f"}
 TEXTS = frozenset({"ascii", "hex"})
+
+_SAMPLE: Callable[[tuple[object, ...]], Sample] = partial(tuple.__new__, Sample)
+"""``Sample._make`` without its check of the length: half the time, and reads make thousands a second."""
+_GOOD = Quality.GOOD
 
 Reader: TypeAlias = "Callable[[bytes], tuple[Value, Quality]]"
 
@@ -184,9 +190,9 @@ class Layout:
         samples: list[Sample] = []
         numbers = registers if self._order.is_standard else self._order.bytes_of_number(registers)
         for unpack, names, divisors in self._scaled:
-            samples += map(Sample, names, map(truediv, unpack(numbers), divisors), repeat(at))
+            samples += map(_SAMPLE, zip(names, map(truediv, unpack(numbers), divisors), repeat(at), repeat(_GOOD)))
         for unpack, names in self._whole:
-            samples += map(Sample, names, unpack(numbers), repeat(at))
+            samples += map(_SAMPLE, zip(names, unpack(numbers), repeat(at), repeat(_GOOD)))
         for name, place, read in self._others:
             value, quality = read(registers[place])
             samples.append(Sample(name, value, at, quality))

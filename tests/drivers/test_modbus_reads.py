@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pumpwatch_modbus.reads import REGISTERS, Span, gaps_between, plan
+from pumpwatch_modbus.reads import REGISTERS, Span, Window, gaps_between, plan
 
 SPACE = 16
 spans = st.builds(Span, st.integers(0, SPACE - 1), st.integers(1, 4))
@@ -76,3 +76,15 @@ def test_blocks_leave_the_rest_forbidden() -> None:
     blocks = [Span(100, 80), Span(0, 84), Span(180, 20)]
     assert gaps_between(blocks) == (Span(84, 16), Span(180, 0), Span(200, REGISTERS - 200))
     assert gaps_between([Span(5, REGISTERS - 5)]) == (Span(0, 5),)
+
+
+def test_a_window_that_failed_is_shut_for_longer_each_time() -> None:
+    window, opened = Window(4, patience=2), []
+    for _ in range(10):
+        opened.append(window.opened())  # never worked
+    assert opened == [True, False, False, True, False, False, False, False, True, False]
+    window = Window(4)
+    for _ in range(5):
+        assert window.opened()
+        window.worked()
+    assert not Window(1).opened()

@@ -10,6 +10,7 @@ import struct
 import tty
 from collections.abc import AsyncIterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 from pymodbus import FramerType
@@ -194,3 +195,69 @@ async def test_nobody_there(now) -> None:
     with pytest.raises(NotReachable):
         await read_all(driver, now)
     gone.close()
+
+
+def answer_of(request: bytes) -> bytes:
+    """A device's right answer, each register its own address."""
+    first, count = int.from_bytes(request[8:10], "big"), int.from_bytes(request[10:12], "big")
+    values = b"".join((first + i).to_bytes(2, "big") for i in range(count))
+    return request[:4] + (3 + 2 * count).to_bytes(2, "big") + request[6:8] + bytes([2 * count]) + values
+
+
+@contextlib.asynccontextmanager
+async def gateway(*, takes: int, backwards: bool) -> AsyncIterator[tuple[WireLine, list[int]]]:
+    """Answers as many requests as it ``takes`` at a time and drops the rest; the list tells how many came together."""
+    together: list[int] = []
+    serving: list[asyncio.Task[None] | None] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.current_task())
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(4096):
+                requests = [data[i : i + 12] for i in range(0, len(data), 12)]
+                together.append(len(requests))
+                answers = [answer_of(request) for request in requests[:takes]]
+                writer.write(b"".join(reversed(answers) if backwards else answers))
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    line = WireLine(LineAddress.parse(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    try:
+        yield line, together
+    finally:
+        line.close()
+        server.close()
+        await asyncio.gather(*(task for task in serving if task))
+        await server.wait_closed()
+
+
+def far_apart(folder: Path) -> Path:
+    """A map of nine registers that no two of which one read can take."""
+    tags = "".join(
+        f'[[tags]]\nname = "v{n}"\naddress = {200 * n}\ntype = "u16"\ndescription = "register"\n' for n in range(9)
+    )
+    file = folder / "map.toml"
+    file.write_text(f'title = "far apart"\nnozzles = 0\n{tags}', encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+async def test_several_requests_at_a_time_are_answered_in_any_order(tmp_path: Path, now, backwards: bool) -> None:
+    async with gateway(takes=16, backwards=backwards) as (line, together):
+        driver = ModbusDriver(ModbusSettings(map=far_apart(tmp_path), unit=1, outstanding=4), Site("S", "D"), line)
+        samples, _ = await read_all(driver, now)
+    assert {name: sample.value for name, sample in samples.items()} == {f"v{n}": 200 * n for n in range(9)}
+    assert together == [4, 4, 1]
+
+
+async def test_a_gateway_that_takes_one_request_at_a_time_is_asked_so(tmp_path: Path, now) -> None:
+    async with gateway(takes=1, backwards=False) as (line, together):
+        driver = ModbusDriver(ModbusSettings(map=far_apart(tmp_path), unit=1, outstanding=4), Site("S", "D"), line)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await driver.read(driver.tags(), now)
+        samples, _ = await read_all(driver, now)
+    assert {name: sample.value for name, sample in samples.items()} == {f"v{n}": 200 * n for n in range(9)}
+    assert together == [4, *[1] * 9]

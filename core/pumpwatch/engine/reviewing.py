@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 FIRST_REVIEW_S = 300.0
 """After the start; until then devices are connected and last values read."""
-SETTLE_S = 60.0
+SETTLE_S = 30.0
 """After an import of one table: others will follow."""
 
 

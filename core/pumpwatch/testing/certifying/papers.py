@@ -10,7 +10,7 @@ from pumpwatch.settings import load_settings
 from pumpwatch.testing.certifying.subject import Grade, NotApplicableError, Subject, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pumpwatch.contracts import Ear
 
@@ -34,6 +34,9 @@ class _NoLine:
     address = "tcp://nowhere:1"
 
     async def ask(self, request: bytes, complete: Callable[[bytes], int]) -> bytes:
+        raise AssertionError("asked")
+
+    async def ask_all(self, requests: Sequence[bytes], complete: Callable[[bytes], int]) -> list[bytes]:
         raise AssertionError("asked")
 
     async def listen(self) -> Ear:
