@@ -81,7 +81,7 @@ def test_configuration_snippets_are_valid(path: Path) -> None:
     for snippet in re.findall(r"```toml\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL):
         if "[project" in snippet:
             assert tomllib.loads(snippet)["project"]["entry-points"]["pumpwatch"]
-        elif not snippet.startswith(("# brand map", "# fleet")):
+        elif not snippet.startswith(("# brand map", "# fleet", "# testcase")):
             assert parse_settings(snippet)
 
 
