@@ -205,11 +205,15 @@ class _Flow:
         if len(looks) > LOOKS_KEPT:
             flow.holes += 1
         anchor = last = looks[0]
+        lost = False
         for look in looks[1:]:
             flowing = anchor.state in _FLOWS or look.state in _FLOWS
             gap, last = look.at - last.began, look
             if gap > LONGEST_GAP_S:
                 flow.holes += flowing
+                lost = True
+            elif lost and flowing:  # a display renewed once a second may show the second before at the first look
+                lost = False
             elif look.volume_l < anchor.volume_l:
                 if flow.moved:  # no display counts backwards: what was read before cannot be trusted
                     flow.holes, flow.jumps = flow.holes + 1, []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import IntEnum
 
-from pumpwatch import DeviceEvent, DeviceIdentity, Dispenser, EventKind, Text, WorkOrder
+from pumpwatch import DeviceEvent, DeviceIdentity, Dispenser, EventKind, Text, WorkOrder, same_serial
 
 FIELDS: Mapping[str, Text] = {
     "serial": Text("出厂序列号", "serial number"),
@@ -60,13 +60,17 @@ class Change:
 
 
 def changes_of(identity: DeviceIdentity, dispenser: Dispenser) -> tuple[Change, ...]:
-    """The dispenser's own fields that differ; capitals do not count, and what one side lacks is not judged."""
+    """The dispenser's own fields that differ; capitals do not count, nor hyphens in serial numbers.
+
+    What one side lacks is not judged.
+    """
     return tuple(
         Change(field, name, registered, observed)
         for field, name in FIELDS.items()
         if (registered := told(getattr(dispenser, field))) is not None
         and (observed := told(getattr(identity, field))) is not None
         and registered.casefold() != observed.casefold()
+        and not (field.endswith("serial") and same_serial(registered, observed))
     )
 
 

@@ -27,6 +27,8 @@ LATE_US = DAY_US
 """How long after a silence in which some records were kept the others may still come."""
 _EDGE_US = 2 * MINUTE_US
 """What is stamped so near the edges of a silence says nothing against it."""
+_USUAL = 8
+"""Sales that show how a nozzle numbers them."""
 _MODULI = tuple(10.0**digits for digits in range(5, 13))
 
 
@@ -200,13 +202,19 @@ def _across(
         return None
     old, new = rows.start + before - 1, rows.start + after
     came = new - old
-    step = int(sales.seq[new] - sales.seq[old])
+    step = int(sales.seq[new] - sales.seq[old]) if _counts_by_one(past, rows.start, old) else came
     if step < came or any(b < sales.end_us[new] and sales.end_us[old] < e for b, e in longer):
         return None
     volume, amount = (float(column[old + 1 : new + 1].sum()) for column in (sales.volume_l, sales.amount_cny))
     moved = _gap(sales.totalizer_l[old], volume, sales.totalizer_l[new])
     money = _gap(sales.totalizer_cny[old], amount, sales.totalizer_cny[new])
     return Missing(nozzle_id, int(ends[after]), moved, money, step - came, came - 1, float(sales.unit_price[new]))
+
+
+def _counts_by_one(past: StationPast, first: int, old: int) -> bool:
+    """Whether the nozzle numbered its last sales one by one; where a protocol has no numbers drivers number by time."""
+    steps = np.diff(past.sales.seq[max(first, old - _USUAL) : old + 1])
+    return len(steps) < _USUAL or bool(2 * np.count_nonzero(steps == 1) >= _USUAL)
 
 
 def _gap(before: float, own: float, after: float) -> float:

@@ -30,7 +30,7 @@ from pumpwatch import (
     subject_of,
 )
 from pumpwatch.wording import local, nozzle_label, title
-from pumpwatch_papers.orders import SEALS, by_worker, failed, part_named, signed
+from pumpwatch_papers.orders import SEALS, by_worker, certifies, failed, part_named, signed
 
 _DRAWN: Final = 12
 """Work orders shown."""
@@ -63,7 +63,8 @@ class Seals(RecordRule):
         "that was opened, by the institute too for a new number (for only the institute seals) and for an order that "
         "names the whole station. Then it is a note. Work "
         "on a filter, a hose or a program opens no seal, and a verification alone explains nothing: its seals are in "
-        "the ledger.",
+        "the ledger. A meter's seal that was opened for a calibration with certificate is told as that: "
+        "`recalibration`.",
         power="P03 12 of 12, F20 8 of 8 at the event; H09 12 of 12 told as a note. No false alarm over 1,218 honest "
         "nozzle-years with the honest scenarios in them; 1 µs an event.",
         pitfalls="Seals are read by people and seldom: the event's time is when it was seen. A verification that set "
@@ -114,6 +115,8 @@ class Seals(RecordRule):
     ) -> Finding:
         broken = cause == "seal_broken"
         order = self._order(event, nozzle, not broken, history)
+        if broken and place == "seal_meter" and order and order.kind == "calibration" and certifies(order):
+            cause = "recalibration"
         subject = subject_of(nozzle.nozzle_id, history)
         at = event.at.astimezone(UTC).isoformat()
         return Finding(
@@ -125,7 +128,7 @@ class Seals(RecordRule):
             departments=(Department.MARKET_REGULATION,),
             onset=event.at,
             detected_at=event.at,
-            explanation=self._explain(event, nozzle, place, registered, number, broken, order),
+            explanation=self._explain(event, nozzle, place, registered, number, cause, order),
             evidence=(
                 Evidence(
                     kind="seal",
@@ -160,11 +163,18 @@ class Seals(RecordRule):
         place: str,
         registered: str,
         number: str,
-        broken: bool,
+        cause: str,
         order: WorkOrder | None,
     ) -> Explanation:
         label, seal, at = nozzle_label(nozzle.nozzle_id), SEALS[place], local(event.at, self.settings.utc_offset_h)
-        if broken:
+        if cause == "recalibration":
+            head = Text("计量器校准启封", "meter recalibrated")
+            what = Text(
+                f"{at} {label.zh}的{seal.zh}（登记 {registered or '无'}）因有证校准启封。",
+                f"{label.en}: the {seal.en} (registered {registered or 'none'}) was opened at {at} for a calibration "
+                "with certificate.",
+            )
+        elif cause == "seal_broken":
             head = Text(f"{seal.zh}破损", f"{seal.en} broken")
             what = Text(
                 f"{at} 发现{label.zh}的{seal.zh}（登记 {registered or '无'}）已破损或缺失。",

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 NATS: Final = 11.3
 """Threshold of both rules, unless the settings say another."""
-JOINED_NATS: Final = 1.5
+JOINED_NATS: Final = 3.0
 """More for tanks that a siphon joins: what passes between their charts is not white."""
+_WATCHES: Final = 2
+"""How watches are made; what was remembered of others is not used."""
 SPAN_DAYS: Final = 30
 LEAD_DAYS: Final = 90
 DAYS: Final = SPAN_DAYS + LEAD_DAYS
@@ -127,7 +129,7 @@ class _Life:
         """A watch that was told first <= day < last."""
         if memory is None or not isinstance(self.digests, Digests):
             return self._told(Watch(self.nozzles, self.threshold), range(first, last))
-        chain = [hashlib.blake2b(f"{key} {self.offset_us}".encode(), digest_size=16).digest()]
+        chain = [hashlib.blake2b(f"{_WATCHES} {key} {self.offset_us}".encode(), digest_size=16).digest()]
         """After none, one … of the days that are over: everything that was told until then."""
         for day in range(first, last):
             mark = self.digests.mark(day) if day in self.digests else b"nothing"

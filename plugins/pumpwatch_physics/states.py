@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 BACK_DAYS: Final = 60
 SIZES: Final = np.array([0.004, 0.006, 0.009, 0.013, 0.02, 0.03, 0.05, 0.08])
 """Of a step of a nozzle's error, as a share."""
-_LIKELY: Final = np.array([0.06, 0.08, 0.14, 0.18, 0.2, 0.16, 0.1, 0.08])
-"""How likely each size is (``detection.md`` B0)."""
+_LIKELY: Final = np.array([0.25, 0.15, 0.15, 0.1, 0.12, 0.12, 0.08, 0.03])
+"""How likely each size is beforehand. Whoever is careful takes little, and little needs the nats most."""
 TANK_SIZES: Final = np.array([0.008, 0.01, 0.013, 0.016, 0.02, 0.03, 0.05, 0.08])
 """Of a step of all nozzles: smaller ones are honest wander of the common loss."""
 LEAKS_L_H: Final = np.array([0.3, 0.45, 0.6, 0.8, 1.1, 1.5, 2.5, 5.0])
@@ -58,8 +58,10 @@ _WORTH: Final = 5.0
 """Nats that the best single size and time must reach before the average over all is worth while."""
 _SCALE_PRIOR: Final = 400.0
 """Standardised surprises of unit variance that are taken as seen before the first, when noise is learned."""
-_STRANGE: Final = 5.5
-"""Deviations."""
+_STRANGE: Final = 4.0
+"""Deviations, beyond which a block counts as if it were so strange: none alone is worth more than 8 nats."""
+_TOO_STRANGE: Final = 5.5
+"""Deviations, beyond which a block that is alone does not tell which fillings are short."""
 _AGAIN, _AGAIN_DAYS = 3, 14
 """What is strange alike for so many blocks within so many days is believed: a switch that is on at some hours."""
 _SCALE_LEAST: Final = 0.6
@@ -88,6 +90,22 @@ class Sized:
     high: float
     since: int
     """The most likely first block."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Update:
+    """What a block with k coefficients told makes of n states."""
+
+    step: Floats
+    """(n,) by which they move."""
+    covariance: Floats
+    """(n, n) of them afterwards."""
+    rest: Floats
+    """(k,) scores of what the states do not explain."""
+    left: Floats
+    """(k, k) its information."""
+    through: Floats
+    """(k, n) by which states take up a fault."""
 
 
 class Filter:
@@ -127,12 +145,12 @@ class Filter:
         self._sizes = np.repeat(SIZES[None], nozzles + 2, axis=0)
         self._sizes[nozzles], self._sizes[nozzles + 1] = TANK_SIZES, LEAKS_L_H
         self._surprises, self._seen = _SCALE_PRIOR, _SCALE_PRIOR
-        self._strange = 0.0
+        self._before = 0.0
         """Deviations by which the last block was too strange to be believed alone; 0 for one that was not."""
         self._stranger: list[tuple[int, int]] = []
         """Of late: the block, and the fault with its sign."""
         self.unbelieved = 0
-        """Blocks that were left out because of it."""
+        """Blocks that were too strange and alone."""
         self._forget()
 
     def _forget(self) -> None:
@@ -156,51 +174,60 @@ class Filter:
         scale = 1.0 / max(self._surprises / self._seen, _SCALE_LEAST)
         scores, information = scores[told] * scale, information[told[:, None], told] * scale
         observed = self.observed[told]
+        new = self._with(scores, information, observed)
+        deviations = self._deviations(new, told)
+        most = float(deviations[np.abs(deviations).argmax()])
+        heed = min(1.0, (_STRANGE / max(abs(most), _STRANGE)) ** 2)
+        if heed < 1.0:
+            new = self._with(scores * heed, information * heed, observed)
+        if self._is_alone(most, int(np.abs(deviations).argmax())):
+            self.unbelieved += 1
+        times, faults = self._num.shape
+        shift = self._shift.reshape(times * faults, -1)
+        signature = self._faults[:, told] - (shift @ observed.T).reshape(times, faults, -1)
+        signature = signature.reshape(times * faults, -1)
+        self._num += (signature @ new.rest).reshape(times, faults)
+        self._den += np.einsum("ij,ij->i", signature @ new.left, signature).reshape(times, faults)
+        shift += signature @ new.through  # a view
+        self.state, self.covariance = self.state + new.step, new.covariance
+        fresh = self._den[-1, : self.nozzles] > 0.0
+        if fresh.any():
+            size = self._num[-1, : self.nozzles][fresh] ** 2 / self._den[-1, : self.nozzles][fresh] / (scale * heed)
+            self._surprises += float(np.minimum(size, 9.0).sum())
+            self._seen += float(fresh.sum())
+
+    def _with(self, scores: Floats, information: Floats, observed: Floats) -> _Update:
+        """What a block makes of the states, of which it tells ``observed``."""
         seen = information @ observed
         reach = observed @ self.covariance
-        mixed = np.linalg.solve(self._eye[: len(told), : len(told)] + reach @ seen.T, reach)
+        mixed = np.linalg.solve(self._eye[: len(scores), : len(scores)] + reach @ seen.T, reach)
         covariance = self.covariance - (reach.T @ information) @ mixed
         covariance = (covariance + covariance.T) / 2.0
         surprise = scores - seen @ self.state
         step = covariance @ (observed.T @ surprise)
         through = seen @ covariance
-        left = information - through @ seen.T
-        rest = surprise - seen @ step
-        if self._is_alone(rest, left, told):
-            self.unbelieved += 1
-            return
-        times, faults = self._num.shape
-        shift = self._shift.reshape(times * faults, -1)
-        signature = self._faults[:, told] - (shift @ observed.T).reshape(times, faults, -1)
-        signature = signature.reshape(times * faults, -1)
-        self._num += (signature @ rest).reshape(times, faults)
-        self._den += np.einsum("ij,ij->i", signature @ left, signature).reshape(times, faults)
-        shift += signature @ through  # a view
-        self.state = self.state + step
-        self.covariance = covariance
-        fresh = self._den[-1, : self.nozzles] > 0.0
-        if fresh.any():
-            size = self._num[-1, : self.nozzles][fresh] ** 2 / self._den[-1, : self.nozzles][fresh] / scale
-            self._surprises += float(np.minimum(size, 9.0).sum())
-            self._seen += float(fresh.sum())
+        return _Update(step, covariance, surprise - seen @ step, information - through @ seen.T, through)
 
-    def _is_alone(self, rest: Floats, left: Floats, told: Ints) -> bool:
-        """Whether a block is too strange to be believed unless the next one is strange too, the same way.
+    def _deviations(self, new: _Update, told: Ints) -> Floats:
+        """(faults,) by how many standard deviations each fault, begun with the block, would explain it better."""
+        faults = self._faults[:, told]
+        weights = np.einsum("ij,ij->i", faults @ new.left, faults)
+        deviations: Floats = faults @ new.rest / np.sqrt(np.maximum(weights, 1e-9))
+        return deviations
+
+    def _is_alone(self, most: float, fault: int) -> bool:
+        """Whether a block is too strange to tell by itself which fillings are short.
 
         Fuel that moved without a record, a clock that was wrong for a while and a gauge that was touched look so; a
         nozzle that is short stays short.
         """
-        faults = self._faults[:, told]
-        sums, weights = faults @ rest, np.einsum("ij,ij->i", faults @ left, faults)
-        deviations = sums / np.sqrt(np.maximum(weights, 1e-9))
-        most = float(deviations[np.abs(deviations).argmax()])
-        before, self._strange = self._strange, most if abs(most) > _STRANGE else 0.0
-        if not self._strange or self._strange * before > 0.0:
+        before, self._before = self._before, most if abs(most) > _TOO_STRANGE else 0.0
+        if not self._before or self._before * before > 0.0:
             return False
-        fault = (int(np.abs(deviations).argmax()) + 1) * (1 if most > 0.0 else -1)
+        signed = (fault + 1) * (1 if most > 0.0 else -1)
         recent = [each for each in self._stranger if self.blocks - each[0] <= _AGAIN_DAYS * BLOCKS]
-        self._stranger = [*recent, (self.blocks, fault)]
-        return [each[1] for each in self._stranger].count(fault) < _AGAIN
+        self._stranger = [*recent, (self.blocks, signed)]
+        return [each[1] for each in self._stranger].count(signed) < _AGAIN
 
     def _thin(self) -> None:
         """Of the times long past only some are kept; the present one is new. What is kept decays with the states."""

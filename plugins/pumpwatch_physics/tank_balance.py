@@ -29,6 +29,7 @@ from pumpwatch import (
 )
 from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch_physics import words
+from pumpwatch_physics.noting import RULE, adjusted, worn
 from pumpwatch_physics.runs import DAYS, NATS, Followed, digest, follow
 from pumpwatch_physics.telling import Told, explained
 
@@ -165,8 +166,22 @@ class Balance(Chronicle):
 class TankBalance(Balance):
     """Short delivery, leaks, worn meters and wrong charts, from what each tank holds and what its nozzles sold."""
 
-    rule: ClassVar[str] = "tank_balance"
+    rule: ClassVar[str] = RULE
     about: ClassVar[About] = words.ABOUT_BALANCE
+
+    def conclude(
+        self,
+        past: StationPast,
+        digests: Mapping[int, Mapping[str, NDArray[np.float32]]],
+        since: datetime,
+        until: datetime,
+        memory: MutableMapping[str, bytes] | None = None,
+    ) -> Iterator[Finding]:
+        """The claims, and notes of meters that were set right or are likely worn."""
+        yield from super().conclude(past, digests, since, until, memory)
+        for followed in self._followed(past, digests, since, until, memory):
+            for notes in (adjusted, worn):
+                yield from notes(past, followed, digests, since, until, self.utc_offset_us)
 
     def _told(self, told: Told, name: str) -> Iterator[Finding]:
         claim = told.claim

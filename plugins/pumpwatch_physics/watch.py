@@ -11,10 +11,10 @@ import numpy as np
 from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch_physics.blocks import BLOCK_US, BLOCKS, SETTLED_US
 from pumpwatch_physics.states import COMMON_SD, Filter, Sized, Suspicion
-from pumpwatch_physics.strata import STRATA
+from pumpwatch_physics.strata import STRATA, contrasts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 _LEVEL_READINGS: Final = 6
 """So many readings after its end a block changes no more: a piece's level is the median of its first ones."""
-_HOURLY: Final = np.array([place for place, stratum in enumerate(STRATA) if stratum.hourly])
-LEARN_DAYS: Final = 14
+LEARN_DAYS: Final = 21
 """At the beginning: what a tank's constants are must be known before anything is claimed."""
 MARGIN: Final = 2.0
 """Nats by which the best cause must lead, or else some more blocks are waited for."""
@@ -128,6 +127,7 @@ class Watch:
             self._work = (day_us, *self.filter.common())
             self.filter.loosen(CHART_SHARE)
         before, unbelieved = self.filter.state.copy(), self.filter.unbelieved
+        short = dict(self._known)
         width = len(self.filter.observed)
         for block in range(BLOCKS):
             start = day_us + block * BLOCK_US
@@ -145,7 +145,7 @@ class Watch:
             self._days += 1
             if self.filter.unbelieved == unbelieved:
                 self._part(day_us, day, before)
-            self._turn(day_us, day, visits_us)
+            self._turn(day_us, day, visits_us, short, self.filter.observed @ before)
             self._level(day_us)
             self._chart(day_us)
         value, sd = self.filter.errors()
@@ -217,14 +217,10 @@ class Watch:
         known = self.filter.observed @ before
         cross = day.part_cross.astype(float)
         left = day.part_scores - cross @ known
-        whole = day.scores.sum(axis=0, dtype=float) - day.information.sum(axis=0, dtype=float) @ known
-        own = np.repeat(np.diag(day.information.sum(axis=0, dtype=float))[:n], parts)
-        rows = np.arange(n * parts)
-        share = cross[rows, rows // parts] / np.maximum(own, 1e-9)
-        scores = left - share * np.repeat(whole[:n], parts)
-        information = np.maximum(day.part_own - share * cross[rows, rows // parts], 0.0)
-        scores, information = _beside(scores, information, n)
-        self._parts = [*self._parts[-PART_DAYS + 1 :], (scores, information)]
+        information = day.information.sum(axis=0, dtype=float)
+        whole = day.scores.sum(axis=0, dtype=float) - information @ known
+        made = contrasts(left, day.part_own.astype(float), cross[:, :n], whole[:n], information[:n, :n])
+        self._parts = [*self._parts[-PART_DAYS + 1 :], made]
         if self._is_learning:
             return
         num = np.cumsum([each[0] for each in reversed(self._parts)], axis=0)
@@ -263,13 +259,15 @@ class Watch:
         each = np.diff(ratios[: days + 1, place], prepend=0.0)
         return size > 0.0 and float(each.sum() - each.max()) >= PART_LEFT * self._threshold
 
-    def _turn(self, day_us: int, day: Day, visits_us: Sequence[int]) -> None:
-        """Whether a nozzle known to be short is honest about inspections."""
-        for nozzle, size in self._known.items():
+    def _turn(self, day_us: int, day: Day, visits_us: Sequence[int], short: Mapping[int, float], known: Floats) -> None:
+        """Whether a nozzle known to be short is honest about inspections.
+
+        ``short`` and ``known`` (p,) are what was known when the day began: during it the honest hours are taken up.
+        """
+        for nozzle, size in short.items():
             if size <= 0.0:
                 continue
             num, den = self._turns.get(nozzle, (0.0, 0.0))
-            known = self.filter.observed @ self.filter.state
             for block in range(BLOCKS):
                 start = day_us + block * BLOCK_US
                 if any(visit - 12 * HOUR_US < start + BLOCK_US // 2 < visit + 6 * HOUR_US for visit in visits_us):
@@ -319,20 +317,6 @@ class Watch:
         at_us = day_us + DAY_US + SETTLED_US
         kind = "tank" if abs(moved) > CHART_MOST else "chart"
         self.claims.append(Claim(kind, None, moved > 0.0, at_us, since_us, sized, nats))
-
-
-def _beside(scores: Floats, information: Floats, nozzles: int) -> tuple[Floats, Floats]:
-    """(E,) the same, where a stratum is one of hours, against the tank's other nozzles at those hours.
-
-    The hour makes meters warmer and colder, all of them alike. A nozzle that is alone tells nothing of hours.
-    """
-    num, den = scores.reshape(nozzles, -1).copy(), information.reshape(nozzles, -1).copy()
-    others_num, others_den = (each[:, _HOURLY].sum(axis=0) - each[:, _HOURLY] for each in (num, den))
-    own = den[:, _HOURLY]
-    share = own / np.maximum(others_den, 1e-9)
-    num[:, _HOURLY] = np.where(others_den > 0.0, num[:, _HOURLY] - share * others_num, 0.0) / (1.0 + share)
-    den[:, _HOURLY] = np.where(others_den > 0.0, own / (1.0 + share), 0.0)
-    return num.ravel(), den.ravel()
 
 
 def _posterior(num: Floats, den: Floats) -> Sized:

@@ -250,12 +250,16 @@ ABOUT_BALANCE: Final = About(
     f" hours. Nothing in a tank's first {LEARN_DAYS} days with readings. A nozzle short since the first day: more than "
     f"{100 * LEVEL_LEAST:.2f} % by {LEVEL_SIGMAS:g} deviations after {LEVEL_DAYS} days with readings. A small step "
     "(0.6 % at most) within five days of signed work on the meter is a note, but upwards only the first of a nozzle. "
-    "One that grew slowly and is as small is a meter out of tolerance: low, or a note within ±0.30 %. A chart: "
+    "One that grew slowly and is as small is a meter out of tolerance: low, or a note within ±0.30 %. Notes only: an "
+    "error reckoned beyond 0.30 % with a deviation of 0.15 % at most, of which nothing else was said; a calibration "
+    "signed by repairer and institute, a day after it. A chart: "
     f"{100 * CHART_LEAST:g} % and {CHART_SIGMAS:g} deviations {CHART_DAYS} days after signed work on the tank; more "
     f"than {100 * CHART_MOST:g} % is no chart and told of all nozzles.",
     power="Most when one nozzle of a few changes: of four nozzles with 65 fillings a day each and a gauge of 3 L, 3 % "
     "is a matter of hours, 1 % of days and 0.5 % of weeks. Fewer fillings, noisier gauges and rarer readings take "
-    "longer as the bound of information says; a dip a day finds little below some per cent. The measured delays stand "
+    "longer as the bound of information says; a dip a day finds little below some per cent. Of a meter worn to "
+    "+0.45 % the error is known to ±0.2 % (95 %) at best, since all nozzles of a tank may be off together: two of five "
+    "were noted. The measured delays stand "
     "beside that bound on the page of the rules' performance.",
     pitfalls="All nozzles of a tank together look like its common loss, which honestly wanders by "
     f"{100 * COMMON_SD:g} %: of them only {100 * TANK_SIZES[0]:g} % and more is looked for. Neighbours that sell in "
@@ -275,8 +279,10 @@ ABOUT_SELECTIVE: Final = About(
     "told; the times of inspections from signed work orders.",
     statistic=f"For each nozzle and each of {len(STRATA)} conditions (above 20, 40 and 60 L, except at test volumes, "
     "night, out of office hours, shifts, payments, preset or not) S and G of the fillings that fulfil it, less what "
-    "all the nozzle's fillings of the same day explain: a contrast from which losses, chart and the meter's own error "
-    f"cancel. The likelihood ratio of a step is averaged over sizes from {100 * PART_SIZES[0]:g} % to "
+    "all fillings of the tank's nozzles that day explain: a contrast from which losses, chart and the meters' own "
+    "errors cancel; of conditions of time also less what those hours do to all nozzles alike, for at the same hours "
+    "the fillings of several nozzles mix in the readings. A day beyond three deviations counts less. "
+    f"The likelihood ratio of a step is averaged over sizes from {100 * PART_SIZES[0]:g} % to "
     f"{100 * PART_SIZES[-1]:g} % and summed over its beginning in {PART_DAYS} days. About visits: whether a nozzle "
     "known to be short is as short on the day of a visit, from its midnight (twelve hours before at most) until six "
     "hours after.",

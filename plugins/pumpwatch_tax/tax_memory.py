@@ -35,6 +35,7 @@ from pumpwatch import (
     Transaction,
     WorkOrder,
     finding_id,
+    is_unheard,
     subject_of,
 )
 from pumpwatch.wording import litres, local, nozzle_label, title, yuan
@@ -114,8 +115,10 @@ class TaxMemory(RecordRule):
         known = [s for s in history.before(sale, _LOOK) if s.payment not in self.settings.untaxed_payments]
         if not any(s.tax_l is not None for s in known):
             return  # this nozzle has no tax control, or none that was ever seen
-        sales = [*known, sale]
         nozzle = subject_of(sale.nozzle_id, history)
+        if self._unheard(sale, nozzle, history):
+            return
+        sales = [*(s for s in known if not self._unheard(s, nozzle, history)), sale]
         told_today, calm = self._today(sales, nozzle, history)
         if told_today and calm is None:
             return
@@ -211,6 +214,15 @@ class TaxMemory(RecordRule):
             if event.device_id == nozzle.dispenser_id and (serial := other_serial(event, history)):
                 serials.setdefault(serial.casefold(), event.at)
         return any(at >= since for at in serials.values())
+
+    @staticmethod
+    def _unheard(sale: Transaction, nozzle: Subject, history: History) -> bool:
+        """Whether the tax port itself could not be heard, so that nobody knows what stands in tax control."""
+        if sale.tax_l is not None:
+            return False
+        moment = timedelta(microseconds=1)
+        events = history.events(nozzle.station_id, EventKind.ALARM, sale.end, sale.end + moment)
+        return is_unheard(events, sale, "tax")
 
     def _explain(
         self,
@@ -346,6 +358,7 @@ TaxMemory.about = About(
     "for two sales of a nozzle a day and while there was power trouble on at most four of the last 14 days; so does a "
     "repair within a day that all three have signed. Sales without record in the week after a dispenser first told a "
     "tax serial that is not registered belong to `tax_serial`. A nozzle that never had tax control is without the "
-    "channel and is not judged.",
+    "channel and is not judged, nor is a sale at which a separate tax port could not be heard "
+    "(event `channel_unheard`).",
     source="Two memories of one sale (D4 on the scenarios' page); GB/T 9081-2023.",
 )

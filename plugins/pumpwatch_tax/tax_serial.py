@@ -28,6 +28,7 @@ from pumpwatch import (
     Subject,
     Text,
     finding_id,
+    same_serial,
 )
 from pumpwatch.wording import dispenser_label, local, title
 from pumpwatch_tax.circumstances import signed_repair, told
@@ -149,7 +150,7 @@ def other_serial(said: DeviceEvent | DeviceIdentity, history: History) -> str | 
     else:
         dispenser, serial = history.dispenser(said.dispenser_id), said.tax_serial
     registered, observed = told(dispenser.tax_serial) if dispenser else None, told(serial)
-    if registered is None or observed is None or registered.casefold() == observed.casefold():
+    if registered is None or observed is None or same_serial(registered, observed):
         return None
     return observed
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from pumpwatch import hookimpl
 from pumpwatch_wetstock.books import HiddenSales
 from pumpwatch_wetstock.density import Density
+from pumpwatch_wetstock.gauge_work import GaugeWork
 from pumpwatch_wetstock.mapping import ProductSwap, WrongTank
 from pumpwatch_wetstock.overfill import OverFill
 from pumpwatch_wetstock.papers import DeliveryPapers
@@ -23,6 +24,7 @@ __all__ = [
     "DeliveryPapers",
     "DeliveryShort",
     "Density",
+    "GaugeWork",
     "HiddenSales",
     "OverFill",
     "ProductSwap",
@@ -46,4 +48,5 @@ def pumpwatch_detectors() -> Sequence[type[Rule]]:
         ProductSwap,
         WaterIngress,
         Density,
+        GaugeWork,
     ]

@@ -23,11 +23,13 @@ _NU: Final = 3.0
 _T3_ROBUST: Final = 1.134
 _MEAN: Final = -0.0032
 """Median of net detected against net declared on real drops: what unloading loses."""
-_ROUNDS: Final = 8
-_FEW: Final = 6.0
-"""The variance of a robust mean of n drops is larger by the share ``_FEW`` / n than the information says."""
+_ROUNDS: Final = 12
 _QUICK: Final = 2.0
 """Deviations below which a group is not looked at closely."""
+_T3_APART: Final = 0.8548
+"""Median of the difference, either way, between two of Student's t with 3 degrees of freedom, over √2."""
+_APART_LEAST: Final = 30
+_UNKNOWN_SCALE: Final = 1.3
 _INFORMATION: Final = (_NU + 1.0) / (_NU + 3.0)
 
 
@@ -58,6 +60,8 @@ class Effect:
 
     value: float
     sd: float
+    nats: float
+    """By how much likelier it is than none, logarithm."""
     rows: tuple[int, ...]
     """Its drops, oldest first."""
     corrected: tuple[float, ...]
@@ -79,6 +83,8 @@ class Pool:
         noise = np.array([drop.sd_l for drop in self.drops])
         self._scale = np.hypot(np.hypot(DROP_L, _DROP_SHARE * declared), noise) / np.maximum(declared, 1.0) / _T3_ROBUST
         self._tank = np.unique([f"{drop.tank_id} {drop.era}" for drop in self.drops], return_inverse=True)[1]
+        lorries = [f"{drop.tank_id} {drop.era} {drop.truck}" for drop in self.drops]
+        self._pair = np.unique(lorries, return_inverse=True)[1]
         self._kinds = {
             "truck": np.unique([drop.truck for drop in self.drops], return_inverse=True),
             "supplier": np.unique([drop.supplier for drop in self.drops], return_inverse=True),
@@ -108,9 +114,7 @@ class Pool:
         first = np.cumsum(size) - size
         median = (error[order[first + (size - 1) // 2]] + error[order[first + size // 2]]) / 2.0
         off = (error - median[where]) / self._scale[known]
-        many = (size >= 5)[where]
-        robust = 1.4826 * float(np.median(np.abs(off[many]))) / _T3_ROBUST if many.any() else 1.3
-        scale = min(max(robust * 1.05, 1.0), 3.0)
+        scale = self._spread(known)
         late = off[len(known) - len(rows) :]
         whole = (self._error[rows] - _MEAN) / np.hypot(self._scale[rows], TANK_SD)
         for kind, (names, codes) in self._kinds.items():
@@ -126,6 +130,17 @@ class Pool:
                         others[: len(known) - len(rows)] = True
                     yield (kind, str(names[code])), self._effect(rows[mine == code], known[others], scale)
 
+    def _spread(self, known: NDArray[np.int64]) -> float:
+        """How much larger errors are than those that the model was made with.
+
+        From one drop to the next of the same lorry to the same tank: one that is short does not widen it.
+        """
+        order = known[np.argsort(self._pair[known], kind="stable")]
+        same = np.diff(self._pair[order]) == 0
+        apart = (np.diff(self._error[order]) / np.hypot(self._scale[order[1:]], self._scale[order[:-1]]))[same]
+        robust = float(np.median(np.abs(apart))) / _T3_APART if len(apart) >= _APART_LEAST else _UNKNOWN_SCALE
+        return min(max(robust * 1.05, 1.0), 3.0)
+
     def _effect(self, mine: NDArray[np.int64], others: NDArray[np.int64], scale: float) -> Effect:
         """Of a group with these drops, the tanks' biases learned from the others."""
         tanks, where = np.unique(self._tank[mine], return_inverse=True)
@@ -133,22 +148,46 @@ class Pool:
         bias, unsure = _biases(
             self._error[others], scale * self._scale[others], np.searchsorted(tanks, self._tank[others]), len(tanks)
         )
-        off, spread = self._error[mine] - bias[where], scale * self._scale[mine]
-        value = float(np.median(off))
+        drops = _Drops(self._error[mine] - bias[where], scale * self._scale[mine], where, unsure)
+        start = float(np.median(drops.off))
+        value, likely = drops.fit(start, moving=True)
+        nats = max(likely - drops.fit(0.0, moving=False)[1], 0.0)
+        information = np.full(len(mine), _INFORMATION) / drops.spread**2
+        sd = math.sqrt(_pooled(drops.off, information, where, unsure)[1])
+        if nats > 0.0:
+            sd = max(sd, abs(value) / math.sqrt(2.0 * nats))
+        return Effect(value, sd, nats, tuple(mine.tolist()), tuple(drops.off.tolist()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Drops:
+    """A group's drops: what they are off from their tanks' biases, Student's t about a common effect."""
+
+    off: Floats
+    spread: Floats
+    where: NDArray[np.intp]
+    """The tank of each."""
+    unsure: Floats
+    """(tanks,) variance of their biases."""
+
+    def fit(self, value: float, *, moving: bool) -> tuple[float, float]:
+        """The likeliest effect, or the one given, and its log-likelihood, with the likeliest biases."""
+        more = np.zeros(len(self.unsure))
         for _ in range(_ROUNDS):
-            weight = (_NU + 1.0) / (_NU + ((off - value) / spread) ** 2) / spread**2
-            value = _pooled(off, weight, where, unsure)[0]
-        information = np.full(len(mine), _INFORMATION) / spread**2
-        _, variance = _pooled(off, information, where, unsure)
-        few = 1.0 + _FEW / len(mine)
-        return Effect(value, math.sqrt(few * variance), tuple(mine.tolist()), tuple(off.tolist()))
+            weight = (_NU + 1.0) / (_NU + ((self.off - value - more[self.where]) / self.spread) ** 2) / self.spread**2
+            if moving:
+                value = _pooled(self.off, weight, self.where, self.unsure)[0]
+            total = np.bincount(self.where, weight, len(more))
+            more = np.bincount(self.where, weight * (self.off - value), len(more)) / (total + 1.0 / self.unsure)
+        far = ((self.off - value - more[self.where]) / self.spread) ** 2
+        return value, float(-(_NU + 1.0) / 2.0 * np.log1p(far / _NU).sum() - (more**2 / self.unsure).sum() / 2.0)
 
 
 def _biases(errors: Floats, spread: Floats, tank: NDArray[np.intp], tanks: int) -> tuple[Floats, Floats]:
     """(tanks,) location of Student's t errors of each tank, towards the mean of all tanks, and its variance."""
     prior = 1.0 / TANK_SD**2
     value = np.full(tanks, _MEAN)
-    for _ in range(2 * _ROUNDS):
+    for _ in range(_ROUNDS):
         weight = (_NU + 1.0) / (_NU + ((errors - value[tank]) / spread) ** 2) / spread**2
         total = np.bincount(tank, weight, tanks) + prior
         value = (np.bincount(tank, weight * errors, tanks) + prior * _MEAN) / total

@@ -39,6 +39,14 @@ def test_honest_outages_close_exactly(name):
     assert judged(past, OutageSales) == []
 
 
+def test_sales_that_are_numbered_by_time_are_not_missing():
+    past, _ = world("H05")
+    nothing = np.full(len(past.sales), np.nan)
+    bare = replace(past.sales, totalizer_l=nothing, totalizer_cny=nothing)
+    by_time = replace(past, sales=replace(bare, seq=bare.end_us // 1_000_000))
+    assert judged(by_time, OutageSales) == []
+
+
 @pytest.mark.parametrize(("hours", "least"), [(0.5, 100.0), (2.0, 600.0), (4.0, 1_200.0)])
 def test_every_unplugging_is_found_with_its_litres(hours, least):
     past, (item,) = world("C01", hours=hours)

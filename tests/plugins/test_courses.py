@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from worlds import world
 
-from pumpwatch import Channel, to_us
-from pumpwatch.courses import DAY_US, HOUR_US, Course, courses, sold_until
+from pumpwatch import Channel, WorkOrder, from_us, to_us
+from pumpwatch.courses import DAY_US, HOUR_US, Course, courses, draws_of, sold_until
 from pumpwatch_wetstock.matching import matches
 
 STATION = "S15"
@@ -89,6 +89,59 @@ def test_test_draws_poured_back_are_no_sales():
         assert len(course.rises) == len(usual.rises)
     tested = [course for course in courses(past) if course.unsure]
     assert tested
+
+
+CANS = 12
+SIGNED = {"repairer": "signed_by_repairer", "institute": "signed_by_institute", "station": "signed_by_station"}
+
+
+def cans(days, device, kind, *signers, every=1):
+    """An honest station where on some days twelve fillings are cans of 20 L, with a paper at noon of each."""
+    past, _ = world(station=STATION)
+    nozzle = past.nozzles[0].nozzle_id
+    device = {"nozzle": nozzle, "dispenser": past.nozzles[0].dispenser_id, "station": STATION}[device]
+    rows, volume = past.sales.of(nozzle), past.sales.volume_l.copy()
+    starts, ends, orders = past.sales.start_us.copy(), past.sales.end_us.copy(), []
+    for day in range(1, 1 + days * every, every):
+        noon = to_us(past.start) + day * DAY_US + DAY_US // 2
+        first = rows.start + int(np.searchsorted(ends[rows], noon))
+        mine = slice(first, first + CANS)
+        volume[mine] = 20.0
+        ends[mine] = noon + np.arange(1, CANS + 1) * HOUR_US // 60
+        starts[mine] = ends[mine] - HOUR_US // 120
+        signed = {SIGNED[each]: "签字人" for each in signers}
+        orders.append(WorkOrder(STATION, device, from_us(noon), kind, **signed))
+    sales = replace(past.sales, volume_l=volume, end_us=ends, start_us=starts)
+    return replace(past, sales=sales, work_orders=tuple(orders))
+
+
+@pytest.mark.parametrize(
+    ("device", "kind", "signers", "per_day"),
+    [
+        ("nozzle", "verification", ("institute",), CANS),
+        ("dispenser", "calibration", ("repairer", "station"), CANS),
+        ("station", "verification", ("institute",), CANS),
+        ("station", "repair", ("repairer", "station"), 0),
+        ("station", "inspection", ("station",), 0),
+        ("nozzle", "verification", ("station",), 0),
+        ("nozzle", "repair", ("station",), 0),
+        ("nozzle", "cleaning", ("institute", "repairer", "station"), 0),
+        ("nozzle", "inspection", (), 0),
+    ],
+)
+def test_whose_papers_make_fillings_draws(device, kind, signers, per_day):
+    assert draws_of(cans(1, device, kind, *signers)).sum() == per_day
+    # A run of round fillings of customers may look the same.
+    assert 6 * per_day <= draws_of(cans(6, device, kind, *signers)).sum() <= 7 * per_day
+
+
+@pytest.mark.parametrize(("every", "papers"), [(1, 2), (7, 5), (8, 5)])
+def test_a_station_that_signs_alone_has_few_draws_a_week(every, papers):
+    """Nine papers in nine days count twice: whoever signs them himself cannot call what he likes a draw."""
+    days = 9 if every == 1 else papers
+    for device in ("nozzle", "dispenser"):
+        draws = draws_of(cans(days, device, "inspection", "station", every=every))
+        assert draws.sum() == papers * CANS // 2
 
 
 def test_a_cut_past_has_the_same_rises():

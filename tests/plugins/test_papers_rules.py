@@ -118,7 +118,7 @@ class TestFoundAtOnce:
         past, _, _ = happened("H09")
         assert alarms(past, *pumpwatch_detectors()) == []
         (seal,) = judged(past, Seals)
-        assert seal.severity is Severity.INFO
+        assert (seal.cause, seal.severity) == ("recalibration", Severity.INFO)
 
 
 class TestReviews:
@@ -343,23 +343,24 @@ class TestSeals:
         work = WorkOrder("S01", "S01-N01", kit.NOON - timedelta(hours=2), "repair", "r", None, "s")
         full = replace(work, signed_by_institute="i", kind="calibration")
         verified = replace(full, kind="verification", signed_by_repairer=None)
-        for orders, broken, changed in (
+        for orders, broken, changed, *calibrated in (
             ([], Severity.CRITICAL, Severity.HIGH),
             ([work], Severity.INFO, Severity.HIGH),
             ([replace(work, device_id="S01")], Severity.CRITICAL, Severity.HIGH),
-            ([replace(full, device_id="S01")], Severity.INFO, Severity.INFO),
+            ([replace(full, device_id="S01")], Severity.INFO, Severity.INFO, True),
             ([replace(full, error_percent=2.5)], Severity.INFO, Severity.HIGH),
-            ([full], Severity.INFO, Severity.INFO),
+            ([full], Severity.INFO, Severity.INFO, True),
             ([work, verified], Severity.INFO, Severity.INFO),
             ([verified], Severity.CRITICAL, Severity.HIGH),
             ([replace(full, at=kit.NOON - timedelta(days=2))], Severity.CRITICAL, Severity.HIGH),
             ([replace(full, kind="inspection")], Severity.CRITICAL, Severity.HIGH),
             ([replace(full, attributes={"detail": "更换滤芯"})], Severity.CRITICAL, Severity.HIGH),
-            ([replace(full, attributes={"detail": "更换计量器滤芯"})], Severity.INFO, Severity.INFO),
+            ([replace(full, attributes={"detail": "更换计量器滤芯"})], Severity.INFO, Severity.INFO, True),
         ):
+            named = "recalibration" if calibrated else "seal_broken"
             (one,) = self.look(kit, orders=orders, state="broken", number="")
             (two,) = self.look(kit, orders=orders, number="SM-9")
-            assert (one.cause, one.severity) == ("seal_broken", broken)
+            assert (one.cause, one.severity) == (named, broken)
             assert (two.cause, two.severity) == ("seal_changed", changed)
 
 

@@ -38,17 +38,19 @@ def found(tmp_path_factory):
     last = one.sales.of(nozzle.nozzle_id).stop
     sales = [one.sales.record(last - back) for back in (30, 33, 36, 39)]
     seal = {"nozzle_id": nozzle.nozzle_id, "seal": "seal_encoder", "state": "broken"}
-    where = (station, board.dispenser_id)
+    where, set_right = (station, board.dispenser_id), one.nozzles[-1].nozzle_id
     events = [
         DeviceEvent(at, *where, EventKind.IDENTITY, {"mainboard_serial": twin, "tax_serial": "TX-9"}),
         DeviceEvent(at, station, nozzle.nozzle_id, EventKind.IDENTITY, {"encoder_serial": "EN-9"}),
         DeviceEvent(at + day, *where, EventKind.SEAL, seal),
         DeviceEvent(at, *where, EventKind.SEAL, {**seal, "state": "intact", "number": "X"}),
+        DeviceEvent(at, *where, EventKind.SEAL, {**seal, "nozzle_id": set_right, "seal": "seal_meter"}),
         *(DeviceEvent(at, *where, EventKind.LOCK, {"code": code}) for code in (*CODES, 7, None)),
     ]
     orders = [
         WorkOrder(station, nozzle.nozzle_id, at + 2 * day, "repair", **papers, attributes={"detail": "更换主板"}),
         WorkOrder(station, one.nozzles[3].nozzle_id, at, "repair", **papers, attributes={"detail": "new encoder"}),
+        WorkOrder(station, set_right, at, "calibration", "r", "i", "s", certificate_no="C-9", error_percent=-0.05),
     ]
     tests = [
         CovertTest(nozzle.nozzle_id, sale.end, sale.volume_l, sale.volume_l * share, 0.1)
@@ -84,6 +86,7 @@ def test_every_rule_and_cause_is_among_them(found):
     assert {f.cause for f in found} == {
         "identity_change", "firmware_campaign", "self_lock", "short_delivery", "out_of_tolerance", "covert_test",
         "offline_sale", "certificate_expired", "licence_expired", "seal_broken", "seal_changed", "unverified_repair",
+        "recalibration",
     }  # fmt: skip
 
 

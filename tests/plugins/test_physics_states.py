@@ -162,15 +162,27 @@ def test_a_block_without_readings_tells_nothing() -> None:
     assert filter_.suspicions()[0].nats == pytest.approx(before.nats, abs=0.2)
 
 
-def test_one_strange_block_is_left_out_and_a_strange_course_is_not() -> None:
+def test_one_strange_block_is_worth_little_and_a_strange_course_is_not() -> None:
     pairs = list(blocks(11, 60))
     scores, known = pairs[40]
-    filter_ = told(Filter(NOZZLES), [*pairs[:40], (scores + known @ step(1, 0.2), known), *pairs[41:]])
+    filter_ = told(Filter(NOZZLES), [*pairs[:40], (scores + known @ step(1, 0.2), known)])
     assert filter_.unbelieved == 1
-    assert max_nats(filter_) < 9.0
-    lasting = told(Filter(NOZZLES), blocks(11, 60, step(1, 0.2), 40))
+    assert max_nats(filter_) < model._STRANGE**2 / 2.0
+    again = told(filter_, pairs[41:])
+    assert again.unbelieved == 1
+    assert max_nats(again) < model._STRANGE**2 / 2.0
+    lasting = told(Filter(NOZZLES), blocks(11, 43, step(1, 0.2), 40))
     assert lasting.unbelieved <= 1
     assert (lasting.suspicions()[0].fault, lasting.suspicions()[0].rising) == (1, True)
+    assert lasting.suspicions()[0].nats > 1.5 * model._STRANGE**2 / 2.0
+
+
+def test_a_strange_block_leaves_the_states_nearly_where_they_were() -> None:
+    pairs = list(blocks(11, 60))
+    scores, known = pairs[40]
+    plain = told(Filter(NOZZLES), pairs).errors()[0]
+    touched = told(Filter(NOZZLES), [*pairs[:40], (scores + known @ step(1, 0.5), known), *pairs[41:]]).errors()[0]
+    assert np.abs(touched - plain).max() < 0.0005
 
 
 def test_work_on_a_tank_frees_what_all_nozzles_share() -> None:

@@ -148,12 +148,12 @@ def test_a_nozzle_that_is_honest_about_visits_is_named_once() -> None:
     def beta_of(block):
         middle = FIRST * DAY_US + block * BLOCK_US + BLOCK_US // 2
         near = any(visit - 12 * HOUR_US < middle < visit + 6 * HOUR_US for visit in visits)
-        return there if block >= 20 * BLOCKS and not near else np.zeros(WIDTH)
+        return there if block >= 25 * BLOCKS and not near else np.zeros(WIDTH)
 
     claims = [claim for claim in watched(60, beta_of, visits=visits).claims if claim.kind == "inspections"]
     assert [claim.nozzle for claim in claims] == [1]
     assert claims[0].sized.low < claims[0].sized.value < claims[0].sized.high
-    always = watched(60, from_day(20, 1, size=0.04), visits=visits).claims
+    always = watched(60, from_day(25, 1, size=0.04), visits=visits).claims
     assert "inspections" not in {claim.kind for claim in always}
 
 

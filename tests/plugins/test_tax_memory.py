@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import worlds
 
-from pumpwatch import DeviceEvent, DeviceIdentity, EventKind, Severity, Subject, WorkOrder, to_us
+from pumpwatch import (
+    CHANNEL_ABSENT,
+    CHANNEL_UNHEARD,
+    DeviceEvent,
+    DeviceIdentity,
+    EventKind,
+    Severity,
+    Subject,
+    WorkOrder,
+    to_us,
+)
 from pumpwatch.detection import arbitrate
 from pumpwatch.past import Channel
 from pumpwatch.testing.rules import order_free, screened, without
@@ -48,6 +58,30 @@ def test_a_sale_that_tax_control_lacks_is_told_at_once(kit, tax):
     assert finding.subject.key == "S01"
     assert (finding.onset, finding.detected_at) == (last.start, last.end)
     assert (finding.estimate.low, finding.estimate.high) == (0.0, 100.0)
+
+
+def unheard(sale, code=CHANNEL_UNHEARD):
+    told = {"code": code, "channel": "tax", "seq": sale.seq}
+    return DeviceEvent(sale.end, "S01", sale.nozzle_id, EventKind.ALARM, told)
+
+
+def test_a_sale_whose_tax_port_was_not_heard_is_not_judged(kit):
+    """Nor does it count against the next one that tax control surely lacks."""
+    history = kit.county()
+    silent = [taxed(kit, seq, tax_l=None) for seq in (6, 7, 8)]
+    for sale in silent:
+        history.take(unheard(sale))
+    assert said(kit, [*a_day(kit, silent[0]), *silent[1:]], history) == []
+    (finding,) = said(kit, [*a_day(kit, silent[0]), *silent[1:], taxed(kit, 9, tax_l=None)], history)
+    assert finding.evidence[1].data["without_tax_record"] == 1
+
+
+def test_what_was_not_heard_and_is_absent_after_all_is_told(kit):
+    history = kit.county()
+    last = taxed(kit, 6, tax_l=None)
+    history.take(unheard(last))
+    history.take(unheard(last, CHANNEL_ABSENT))
+    assert len(said(kit, a_day(kit, last), history)) == 1
 
 
 def test_own_use_is_no_sale(kit):

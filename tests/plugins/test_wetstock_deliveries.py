@@ -171,7 +171,7 @@ def test_a_lorry_that_brings_three_percent_less():
     assert {(f.cause, f.subject.key) for f in found} == {("delivery_short", STATION)}
     first = in_order(found)[0]
     assert first.detected_at - past.start < timedelta(days=40)
-    assert first.estimate.low < -3.0 < first.estimate.high or first.estimate.value == pytest.approx(-3.0, abs=1.2)
+    assert first.estimate.low < 3.0 < first.estimate.high or first.estimate.value == pytest.approx(3.0, abs=1.2)
     assert len(found) < 30
 
 

@@ -1,8 +1,8 @@
-"""Which nozzle, dispenser and tank an alarm names: at first, and as it stands a day later; pure."""
+"""What an alarm names, thing and cause: at first, and as it stands later; pure."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pumpwatch.model import Subject
 
 NAMING: Final = timedelta(days=1)
-"""After which the nozzle that an alarm names is to stand."""
+"""After which the nozzle and the cause that an alarm names are to stand."""
 
 
 def namings(found: Alarm, others: Sequence[Alarm], layout: Layout) -> tuple[Alarm, Alarm]:
@@ -34,6 +34,25 @@ def namings(found: Alarm, others: Sequence[Alarm], layout: Layout) -> tuple[Alar
     until = first.at + NAMING
     standing = [each for each in (found, *mates) if first.at <= each.at <= until]
     return first, max(standing, key=lambda each: max(at for at in each.times if at <= until))
+
+
+def standing(first: Alarm, others: Sequence[Alarm], until: datetime) -> Alarm:
+    """What an alarm has become by then: what explains it, else what its rule told last of the same thing.
+
+    ``others`` are about the same thing. The rule's later findings count because it weighs causes against one another:
+    what it tells later takes back what it told before.
+    """
+    mates = [each for each in (first, *others) if each.at <= until and (each.of == first.of or each.rule == first.rule)]
+    return max(
+        mates,
+        key=lambda each: (
+            each.of == first.of and each.is_root and each.rule != first.rule,
+            each.rule == first.rule,
+            max(at for at in each.times if at <= until),
+            each.is_root,
+            each.subject.key,
+        ),
+    )
 
 
 def named(told: Subject, true: Subject) -> dict[str, bool | None]:

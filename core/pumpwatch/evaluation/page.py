@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
-from pumpwatch.evaluation.scoring import NONE
-from pumpwatch.evaluation.summaries import Summary, summaries
+from pumpwatch.evaluation.summaries import Summary, mistaken, summaries
 from pumpwatch.evaluation.words import amount, rate_words, share_words, size_words, spread_words
 
 _HEAD: Final = """\
@@ -28,7 +27,7 @@ def performance_page(scores: Mapping[str, Any]) -> str:
     """The whole page, Markdown."""
     parts = [_HEAD, *_judged(scores["fleets"]), *_false_alarms(scores["false_alarms"])]
     if scores["scenarios"]:
-        parts += [*_scenarios(scores["scenarios"]), *_causes(scores["causes"])]
+        parts += [*_scenarios(scores["scenarios"]), *_causes(scores)]
     for each in summaries(scores):
         parts += _summary(each)
     return "\n".join([*parts, _MEANINGS.strip("\n"), ""])
@@ -111,13 +110,8 @@ def _scenario(row: Mapping[str, Any]) -> Sequence[str]:
     )
 
 
-def _causes(causes: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
-    mistaken = [
-        (f"`{cause}`", "no alarm" if other == NONE else f"`{other}`", str(times))
-        for cause, told in causes.items()
-        for other, times in told.items()
-        if other != cause
-    ]
-    if mistaken:
+def _causes(scores: Mapping[str, Any]) -> Iterator[str]:
+    wrong = [(f"`{true}`", f"`{other}`" if other else "no alarm", *times) for true, other, *times in mistaken(scores)]
+    if wrong:
         yield "## Missed, or taken for something else\n"
-        yield from _table(("true cause", "claimed as", "times"), iter(mistaken))
+        yield from _table(("true cause", "claimed as", "at first", "in the end"), iter(wrong))

@@ -112,24 +112,27 @@ def overall(items: Sequence[dict[str, Any]], false: int) -> dict[str, Any]:
     estimates = [(item["rule"], item["estimate"]) for item in items if item["estimate"]]
     named = [item["named"] for item in items if item["named"] is not None]
     noticed = [item for item in items if item["noticed"]]
-    right = sum(item["claimed_cause"] == item["cause"] for item in noticed)
-    low, high = share_interval(right, len(noticed))
     return {
         "window_score": window_score(items, false),
         "in_time": in_time(items, false),
         "attribution": _attribution(named),
         "attribution_next_day": _attribution([item["named_next_day"] for item in items if item["named_next_day"]]),
-        "right_cause": {
-            "n": len(noticed),
-            "share": round(right / len(noticed), 4) if noticed else None,
-            "low": round(low, 4),
-            "high": round(high, 4),
-        },
+        "right_cause": _right_cause(noticed, "claimed_cause"),
+        "right_cause_next_day": _right_cause(noticed, "claimed_cause_next_day"),
+        "right_cause_at_last": _right_cause(noticed, "claimed_cause_at_last"),
         "estimates": {
             rule: _estimates([told for other, told in estimates if other == rule])
             for rule in sorted({rule for rule, _ in estimates})
         },
     }
+
+
+def _right_cause(noticed: Sequence[dict[str, Any]], claimed: str) -> dict[str, Any]:
+    """Of what was noticed, how often the alarm names the true cause."""
+    right = sum(item[claimed] == item["cause"] for item in noticed)
+    low, high = share_interval(right, len(noticed))
+    share = round(right / len(noticed), 4) if noticed else None
+    return {"n": len(noticed), "share": share, "low": round(low, 4), "high": round(high, 4)}
 
 
 def _attribution(named: Sequence[dict[str, bool | None]]) -> dict[str, float | None]:
@@ -168,9 +171,9 @@ def _estimates(told: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     }
 
 
-def confusion(items: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """True cause → claimed cause → how often."""
+def confusion(items: Sequence[dict[str, Any]], claimed: str = "claimed_cause") -> dict[str, dict[str, int]]:
+    """True cause → claimed cause → how often; ``claimed`` is the key of an item that tells it."""
     table: dict[str, Counter[str]] = defaultdict(Counter)
     for item in items:
-        table[item["cause"]][item["claimed_cause"]] += 1
+        table[item["cause"]][item[claimed]] += 1
     return {cause: dict(sorted(table[cause].items())) for cause in sorted(table)}

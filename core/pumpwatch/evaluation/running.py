@@ -141,6 +141,8 @@ class Exposure:
     """What the rule of thumb for selective cheats says of it."""
     drops_us: NDArray[np.int64] | None = None
     """Affected deliveries since the onset, where the item is about deliveries."""
+    extra_l: NDArray[np.float32] | None = None
+    """(n,) what each filling shows beyond what was given, where it is not even and known."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -284,6 +286,7 @@ def _exposure(past: StationPast, layout: Layout, item: TruthItem, source: Source
         bound_days(past, layout, item, nuisances, affected.extra_l),
         formula_days(past, layout, item, nuisances, affected.extra_l),
         drops_us,
+        None if affected.extra_l is None else affected.extra_l[rows][order].astype(np.float32),
     )
 
 

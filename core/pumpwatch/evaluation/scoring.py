@@ -6,7 +6,7 @@ The definitions stand in docs/reference/performance.md, beside the figures.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pumpwatch.evaluation.chance import poisson_interval, poisson_upper
-from pumpwatch.evaluation.naming import named, namings
+from pumpwatch.evaluation.estimates import compared, true_size
+from pumpwatch.evaluation.naming import NAMING, named, namings, standing
 from pumpwatch.evaluation.notes import by_happening, told_of_happenings
 from pumpwatch.evaluation.rows import by_scenario, confusion, overall
 from pumpwatch.evaluation.truth import iso
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pumpwatch.evaluation.truth import Layout, TruthItem
     from pumpwatch.model import Estimate, Finding, Subject
 
-VERSION = 2
+VERSION = 3
 """Of ``evaluation.json``."""
 NONE = "—"
 """The column of the confusion matrix for what raised no alarm."""
@@ -42,6 +43,8 @@ class Alarm:
     subject: Subject
     at: datetime
     """When the first of its findings that is more than information was claimed."""
+    onset: datetime
+    """As that finding tells it."""
     estimate: Estimate | None
     times: tuple[datetime, ...]
     """When it was claimed, and again, oldest first; information left out."""
@@ -65,6 +68,7 @@ def alarms_of(claims: Sequence[Claimed]) -> list[Alarm]:
                         root.cause,
                         root.subject,
                         serious.detected_at,
+                        serious.onset,
                         serious.estimate,
                         tuple(e.detected_at for e in (root, *part.later) if e.severity is not Severity.INFO),
                         1 + len(part.later),
@@ -103,7 +107,7 @@ def score(trials: Iterable[Trial]) -> dict[str, Any]:
             failing |= station.failing
             for rule, missing in station.off.items():
                 off[rule][missing] += 1
-    return _told(fleets, items, false, years, happened, off, failing, packages)
+    return _told(fleets, items, false, [(years, None)], happened, off, failing, packages)
 
 
 def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         [fleet for part in parts for fleet in part["fleets"]],
         [item for part in parts for item in part["items"]],
         [alarm for part in parts for alarm in part["false_alarms"]["alarms"]],
-        sum(part["false_alarms"]["honest_nozzle_years"] for part in parts),
+        [_judged_years(part) for part in parts],
         [each for part in parts for each in part["honest"]["happened"]],
         off,
         failing,
@@ -130,11 +134,17 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return merged
 
 
+def _judged_years(part: Mapping[str, Any]) -> tuple[float, frozenset[str] | None]:
+    """Its honest nozzle-years and the rules that were on, where that is told."""
+    on = part["rules"].get("on")
+    return part["false_alarms"]["honest_nozzle_years"], None if on is None else frozenset(on)
+
+
 def _told(
     fleets: list[dict[str, Any]],
     items: list[dict[str, Any]],
     false: list[dict[str, Any]],
-    years: float,
+    years: Sequence[tuple[float, frozenset[str] | None]],
     happened: list[dict[str, Any]],
     off: Mapping[str, Counter[str]],
     failing: Mapping[str, str],
@@ -150,6 +160,7 @@ def _told(
         "overall": overall(items, len(false)),
         "scenarios": by_scenario(items),
         "causes": confusion(items),
+        "causes_at_last": confusion(items, "claimed_cause_at_last"),
         "items": items,
     }
 
@@ -204,22 +215,39 @@ def _wrong_at(station: StationOutcome, trial: Trial) -> Iterator[tuple[TruthItem
             yield item, station.exposures[place].shown if place in station.exposures else item.onset
 
 
-def _rates(false: Sequence[dict[str, Any]], years: float, packages: Mapping[str, str]) -> dict[str, Any]:
-    by_rule = Counter(alarm["rule"] for alarm in false)
-    by_cause = Counter(alarm["cause"] for alarm in false)
-    by_package = Counter(dict.fromkeys(packages.values(), 0))
-    by_package.update(packages.get(alarm["rule"], "") for alarm in false)
-    by_group: Counter[str] = Counter()
-    for package, n in by_package.items():
-        by_group["physics" if package in PHYSICS else "records"] += n
+def _rates(
+    false: Sequence[dict[str, Any]],
+    judged: Sequence[tuple[float, frozenset[str] | None]],
+    packages: Mapping[str, str],
+) -> dict[str, Any]:
+    """``judged``: honest nozzle-years, and the rules that were on then (None: all): a rule's rate is of those."""
+    rules = {*packages, *(alarm["rule"] for alarm in false)}
+
+    def rates(names: Mapping[str, frozenset[str]]) -> dict[str, Any]:
+        told = {}
+        for name, mine in sorted(names.items()):
+            count = sum(alarm["rule"] in mine for alarm in false)
+            told[name] = {
+                "count": count,
+                **_rate(count, sum(years for years, on in judged if on is None or on & mine)),
+            }
+        return told
+
+    def gathered(key: Callable[[str], str]) -> dict[str, frozenset[str]]:
+        return {name: frozenset(rule for rule in rules if key(rule) == name) for name in set(map(key, rules))}
+
+    def package(rule: str) -> str:
+        return packages.get(rule, "")
+
+    years = sum(years for years, _ in judged)
     return {
         "count": len(false),
         "honest_nozzle_years": round(years, 3),
         **_rate(len(false), years),
-        "by_rule": {rule: {"count": n, **_rate(n, years)} for rule, n in sorted(by_rule.items())},
-        "by_package": {package: {"count": n, **_rate(n, years)} for package, n in sorted(by_package.items())},
-        "by_group": {group: {"count": n, **_rate(n, years)} for group, n in sorted(by_group.items())},
-        "by_cause": dict(sorted(by_cause.items())),
+        "by_rule": rates({alarm["rule"]: frozenset({alarm["rule"]}) for alarm in false}),
+        "by_package": rates(gathered(package)),
+        "by_group": rates(gathered(lambda rule: "physics" if package(rule) in PHYSICS else "records")),
+        "by_cause": dict(sorted(Counter(alarm["cause"] for alarm in false).items())),
         "alarms": list(false),
     }
 
@@ -278,13 +306,15 @@ def _item(
     ]
     touching = [(place, alarm) for place, alarm in there if station.layout.touch(alarm.subject, item.subject)]
     matching = sorted((alarm for _, alarm in touching if alarm.cause == item.cause), key=_by_time)
-    others = sorted((alarm for place, alarm in touching if place not in right and alarm.is_root), key=_by_time)
+    foreign = {alarm.of for place, alarm in there if alarm.is_root and place in right and alarm.cause != item.cause}
+    others = [alarm for place, alarm in touching if place not in right and alarm.of not in foreign]
     elsewhere = sorted((a for place, a in there if a.cause == item.cause and place not in right), key=_by_time)
     first = matching[0] if matching else None
     telling = first or next(iter(elsewhere), None)
     at_first, next_day = namings(telling, [*matching, *elsewhere], station.layout) if telling else (None, None)
     bound = exposure.bound_days
-    noticed = min([*matching, *others], key=_by_time, default=None)
+    told = [*matching, *others]
+    noticed = min(told, key=_by_time, default=None)
     return {
         "fleet": trial.name,
         "seed": trial.seed,
@@ -303,7 +333,9 @@ def _item(
         "found": first is not None,
         "noticed": noticed is not None,
         "noticed_days": _days(noticed.at - exposure.begin) if noticed else None,
-        "claimed_cause": item.cause if first else others[0].cause if others else NONE,
+        "claimed_cause": noticed.cause if noticed else NONE,
+        "claimed_cause_next_day": standing(noticed, told, noticed.at + NAMING).cause if noticed else NONE,
+        "claimed_cause_at_last": standing(noticed, told, last).cause if noticed else NONE,
         "rule": first.rule if first else None,
         "detected_at": iso(first.at) if first else None,
         "delay": _delay(exposure, first.at) if first else None,
@@ -312,7 +344,7 @@ def _item(
         "records_late": _records_late(exposure, first, station.layout) if first and item.deterministic else None,
         "named": None if at_first is None else named(at_first.subject, item.subject),
         "named_next_day": None if next_day is None else named(next_day.subject, item.subject),
-        "estimate": _estimate(first, item) if first else None,
+        "estimate": compared(first, item, true_size(first, item, exposure, station.layout)) if first else None,
         "alarms": len({alarm.of for alarm in matching}),
         "findings": sum(alarm.findings for alarm in matching),
     }
@@ -344,27 +376,3 @@ def _records_late(exposure: Exposure, alarm: Alarm, layout: Layout) -> int:
     mine = np.array([nozzle in told for nozzle in exposure.nozzles], bool)[exposure.nozzle]
     at_us = exposure.end_us[mine]
     return int(np.count_nonzero((at_us > to_us(exposure.begin)) & (at_us <= to_us(alarm.at))))
-
-
-def _estimate(alarm: Alarm, item: TruthItem) -> dict[str, Any] | None:
-    """Against the truth, where both are in the same unit.
-
-    A relative error is compared with its sign. Of amounts the truth says how much and not which way: the sign is left
-    out.
-    """
-    told = alarm.estimate
-    if told is None or told.unit != item.unit or not item.unit:
-        return None
-    mirror = -1.0 if item.unit != "%" and told.value * item.size < 0.0 else 1.0
-    value = mirror * told.value
-    covered = None
-    if told.low is not None and told.high is not None:
-        low, high = sorted((mirror * told.low, mirror * told.high))
-        covered = low <= item.size <= high
-    return {
-        "value": told.value,
-        "low": told.low,
-        "high": told.high,
-        "error": round(value - item.size, 6),
-        "covered": covered,
-    }

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from pumpwatch.evaluation.scoring import NONE
 from pumpwatch.evaluation.words import amount, rate_words, share_words, size_words
 
 Both: TypeAlias = tuple[str, str]
@@ -36,7 +37,7 @@ def summaries(scores: Mapping[str, Any]) -> Iterator[Summary]:
 def _overall(scores: Mapping[str, Any]) -> Summary:
     overall, rows = scores["overall"], []
     if scores["items"]:
-        score, timely, cause = overall["window_score"], overall["in_time"], overall["right_cause"]
+        score, timely = overall["window_score"], overall["in_time"]
         rows = [
             ["NAB, standard", _number(score["standard"])],
             ["NAB, low false alarms", _number(score["low_false_alarms"])],
@@ -47,7 +48,14 @@ def _overall(scores: Mapping[str, Any]) -> Summary:
             ["right nozzle, at first", _percent(overall["attribution"]["nozzle"])],
             ["right dispenser", _percent(overall["attribution"]["dispenser"])],
             ["right tank", _percent(overall["attribution"]["tank"])],
-            ["right cause", share_words(cause["share"], cause["low"], cause["high"])],
+            *(
+                [name, share_words(cause["share"], cause["low"], cause["high"])]
+                for name, cause in (
+                    ("right cause, at first", overall["right_cause"]),
+                    ("right cause, a day after the alarm", overall["right_cause_next_day"]),
+                    ("right cause, in the end", overall["right_cause_at_last"]),
+                )
+            ),
         ]
     return Summary(
         ("总体指标", "In one figure"),
@@ -60,6 +68,14 @@ def _overall(scores: Mapping[str, Any]) -> Summary:
         rows,
         names=0,
     )
+
+
+def mistaken(scores: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+    """What was missed (no cause) or taken for something else: true and claimed cause, times at first and in the end."""
+    first, last = scores["causes"], scores["causes_at_last"]
+    for true, told in first.items():
+        for other in sorted({*told, *last[true]} - {true}):
+            yield true, "" if other == NONE else other, str(told.get(other, 0)), str(last[true].get(other, 0))
 
 
 def _against_bound(scores: Mapping[str, Any]) -> Summary:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import tomllib
 from datetime import UTC, datetime
+from io import StringIO
 from types import SimpleNamespace
 
 import httpx
 
+from pumpwatch import DeviceEvent, EventKind, Nozzle
 from pumpwatch.cli.benching import alarm
+from pumpwatch.detection import LiveHistory
+from pumpwatch.ledger import Register
+from pumpwatch_integrity.clock import ClockFault
+from pumpwatch_papers.seals import Seals
 from pumpwatch_sim.dataset.truth import truth_of
 from pumpwatch_sim.fleet import Fleet
 from pumpwatch_sim.staging import stage
@@ -38,6 +46,7 @@ def test_the_fleet_stages_every_scenario_at_a_station_of_its_own():
     names = {alarm._IN_TRUTH.get(name, name) for name, _ in scenarios}
     assert {item["scenario"] for item in items} == names
     assert len({item["subject"]["station_id"] for item in items}) == len(names)
+    assert alarm.STATIONS - len(names) == len(alarm.ALTERED)  # free for those that call
     (repair,) = [item for item in items if item["scenario"] == "unverified_after_repair"]
     header, row = alarm._repair(repair).splitlines()
     assert dict(zip(header.split(","), row.split(","), strict=True))["device_id"] == "S35-N04"
@@ -60,6 +69,38 @@ def test_seconds_are_from_the_record_or_the_start_to_the_first_alarm_that_is_abo
     )  # fmt: skip
     with answering(*alarms) as http:
         assert alarm._watched(http, items) == {"T03": 7.0, "P01": 20.0, "F15": 12.0}
+
+
+def test_what_is_imported_counts_from_its_arrival():
+    arrived = datetime(2026, 11, 22, 8, 2, tzinfo=UTC)
+    wanted = {name: alarm.Wanted("S01", cause, arrived) for name, cause in alarm.TOLD.items()}
+    alarms = (
+        told(1, "seals", "seal_changed", "S02", "08:02:05", "08:01:00"),
+        told(2, "clock_fault", "clock_fault", "S01", "08:03:05", "08:01:00"),
+        told(3, "seals", "seal_changed", "S01", "08:02:45", "08:01:00"),
+    )
+    with answering(*alarms) as http:
+        assert alarm._awaited(http, wanted, 60.0) == {"P03": 45.0, "C06": 65.0}
+
+
+def test_events_of_other_devices_show_a_seal_and_a_clock():
+    now = datetime(2026, 11, 22, 8, tzinfo=UTC)
+    station = {"station_id": "S01", "dispensers": [{"dispenser_id": "S01-D1", "nozzle_ids": ["S01-N01", "S01-N02"]}]}
+    events = [
+        DeviceEvent(
+            datetime.fromisoformat(row["time"]),
+            row["station_id"],
+            row["device_id"],
+            EventKind(row["kind"]),
+            json.loads(row["detail"]),
+        )
+        for row in csv.DictReader(StringIO(alarm._events(station, now)))
+    ]
+    nozzle = Nozzle("S01-N01", "S01-D1", "S01-T1", "92#", seal_mainboard="SM-1")
+    history = LiveHistory(Register((), (), (), (nozzle,), ()), {})
+    rules = [kind(kind.Settings()) for kind in (Seals, ClockFault)]
+    found = [finding.cause for event in events for rule in rules for finding in rule.check(event, history)]
+    assert found == list(alarm.TOLD.values())
 
 
 def test_what_never_comes_is_none(monkeypatch):

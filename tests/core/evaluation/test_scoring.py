@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from by_hand import START, day, finding, nozzle
 
+from pumpwatch.contracts import Review
 from pumpwatch.detection.arbitration import arbitrate
 from pumpwatch.evaluation.running import Exposure, StationOutcome, Trial, light
 from pumpwatch.evaluation.scoring import NONE, merge, score
@@ -432,6 +433,45 @@ def test_the_right_alarm_about_one_thing_is_no_wrong_one_about_another() -> None
     }
 
 
+LEAK = {"cause": "leak", "at": 10.7}
+
+
+@pytest.mark.parametrize(
+    ("told", "claimed"),
+    [
+        ([LEAK], ("leak", "leak", "leak")),
+        ([LEAK, {"at": 11.2}], ("leak", "short_delivery", "short_delivery")),
+        ([LEAK, {"at": 12.2}], ("leak", "leak", "short_delivery")),
+        ([LEAK, {"at": 12.2}, {"cause": "leak", "at": 14.0}], ("leak", "leak", "leak")),
+        ([LEAK, {"rule": "another", "at": 11.2}], ("leak", "leak", "leak")),
+        ([{"at": 10.6}, LEAK], ("short_delivery", "leak", "leak")),
+        ([LEAK, {"at": 32.0}], ("leak", "leak", "leak")),
+    ],
+    ids=["wrong", "right next day", "right later", "wrong again", "another rule", "right at first", "too late"],
+)
+def test_the_cause_at_first_and_as_it_stands(told: list[dict[str, Any]], claimed: tuple[str, str, str]) -> None:
+    """What one rule tells later of the same thing takes back what it told; another rule's is another opinion."""
+    scores = score([trial(*(finding(**each) for each in told), items=(item(horizon_days=20.0, deterministic=False),))])
+    (one,) = scores["items"]
+    assert (one["claimed_cause"], one["claimed_cause_next_day"], one["claimed_cause_at_last"]) == claimed
+    assert one["noticed_days"] == pytest.approx(min(each["at"] for each in told) - 10.5)
+    overall = scores["overall"]
+    shares = [overall[f"right_cause{when}"]["share"] for when in ("", "_next_day", "_at_last")]
+    assert shares == [float(each == "short_delivery") for each in claimed]
+    assert scores["causes_at_last"] == {"short_delivery": {claimed[2]: 1}}
+
+
+def test_what_explains_an_alarm_is_its_cause_in_the_end() -> None:
+    """A nozzle is short, then it is known at which fillings: that alarm explains the first and came with it."""
+    names = type("Names", (Review,), {"rule": "names", "explains": frozenset({"short_delivery"})})
+    truth = item(cause="selective_short_delivery", horizon_days=20.0, deterministic=False)
+    told = [finding(at=12.0, onset=10.0), finding("names", "selective_short_delivery", at=16.0, onset=10.0)]
+    made = trial(items=(truth,))
+    (one,) = score([replace(made, claims=tuple(arbitrate(map(light, told), (names,))))])["items"]
+    assert (one["claimed_cause"], one["claimed_cause_at_last"]) == ("short_delivery", "selective_short_delivery")
+    assert (one["noticed_days"], one["delay"]["days"]) == (1.5, 5.5)
+
+
 @pytest.mark.parametrize(
     ("estimate", "expected"),
     [
@@ -461,6 +501,29 @@ def test_an_amount_has_no_sign() -> None:
     assert (row["bias"], row["coverage"]) == (-10.0, 1.0)
 
 
+def test_a_leak_may_be_told_in_litres() -> None:
+    """0.2 gal/h is 0.757 L/h."""
+    told = finding(cause="leak", at=10.6, estimate=Estimate(0.80, "L/h", 0.72, 0.88))
+    (one,) = score([trial(told, items=(item(cause="leak", size=0.2, unit="gal/h"),))])["items"]
+    assert one["estimate"] == {"value": 0.211338, "low": 0.190204, "high": 0.232471, "error": 0.011338, "covered": True}
+
+
+@pytest.mark.parametrize(("onset", "true"), [(10.0, 1.01), (14.0, 2.04), (40.0, 2.0)])
+def test_what_grows_is_measured_by_its_mean(onset: float, true: float) -> None:
+    """Of 10 L a day 0, 0.05, 0.1, 0.15 … L are short; a span without a filling leaves the item's size."""
+    made = trial(
+        finding(at=14.6, onset=onset, estimate=Estimate(1.0, "%", 0.5, 1.5)),
+        items=(item(horizon_days=20.0, deterministic=False),),
+    )
+    (station,) = made.stations
+    exposure = station.exposures[0]
+    extra = 0.05 * np.arange(len(exposure.end_us), dtype=np.float32)
+    exposures = {0: replace(exposure, extra_l=extra)}
+    (one,) = score([replace(made, stations=(replace(station, exposures=exposures),))])["items"]
+    assert one["estimate"]["error"] == pytest.approx(1.0 - true, abs=0.005)
+    assert one["estimate"]["covered"] == (0.5 <= true <= 1.5)
+
+
 def test_alarms_for_one_thing() -> None:
     told = [finding(at=10.6), finding(at=11.0), finding("other", at=11.2), finding(at=19.0)]
     row = scenario(*told, horizon_days=20.0)
@@ -485,3 +548,19 @@ def test_parts_put_together_are_the_whole() -> None:
             if name in rates:
                 rates[name] = pytest.approx(rates[name], rel=2e-3)  # the years were rounded in between
     assert merged == whole
+
+
+def test_a_rules_rate_is_of_the_years_in_which_it_was_on() -> None:
+    """Two evaluations of one honest station, the second without the rule that was wrong in the first."""
+    parts = [score([trial(finding("pulse_ratio", at=5.0))]), score([trial()])]
+    for part, on in zip(parts, (["leak_rule", "pulse_ratio"], ["leak_rule"]), strict=True):
+        part["rules"]["on"] = on
+    false = merge(parts)["false_alarms"]
+    years = parts[0]["false_alarms"]["honest_nozzle_years"]
+    assert false["honest_nozzle_years"] == pytest.approx(2.0 * years, abs=0.002)
+    assert false["per_100_nozzle_years"] == pytest.approx(50.0 / years, rel=0.01)
+    for told in (false["by_rule"]["pulse_ratio"], false["by_package"]["pumpwatch_metering"]):
+        assert told["per_100_nozzle_years"] == pytest.approx(100.0 / years, rel=0.01)
+    physics, records = (false["by_group"][name]["upper_95"] for name in ("physics", "records"))
+    assert physics == pytest.approx(150.0 / years, rel=0.01)
+    assert records == pytest.approx(474.0 / years, rel=0.01)

@@ -47,7 +47,7 @@ _NOTES: Final = {
     "H17": ("out_of_tolerance",),
 }
 """What a note about an honest scenario may say, where one is to be: causes."""
-_UNEVEN: Final = frozenset({"return_line", "rotating_nozzle", "slow_ramp"})
+_UNEVEN: Final = frozenset({"return_line", "rotating_nozzle", "slow_ramp", "station_software"})
 """Not the same at all fillings, besides the selective ones."""
 _TOUCHED_SHARE: Final = 0.25
 """Of an item's size: what a filling shows too much is chance below it."""

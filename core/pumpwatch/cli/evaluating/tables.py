@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from pumpwatch.evaluation.summaries import summaries
+from pumpwatch.evaluation.summaries import mistaken, summaries
 from pumpwatch.evaluation.words import amount, rate_words, size_words, spread_words
 
 if TYPE_CHECKING:
@@ -92,11 +92,9 @@ def _scenarios(scores: Mapping[str, Any], *, wide: bool) -> Table:
 
 
 def _mistaken(scores: Mapping[str, Any]) -> Table:
-    table = _table("Missed, or taken for something else", "true cause", "claimed as", "times")
-    for cause, claimed in scores["causes"].items():
-        for other, times in claimed.items():
-            if other != cause:
-                table.add_row(cause, other, str(times))
+    table = _table("Missed, or taken for something else", "true cause", "claimed as", "at first", "in the end")
+    for true, other, *times in mistaken(scores):
+        table.add_row(true, other or "—", *times)
     return table
 
 

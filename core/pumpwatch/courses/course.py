@@ -16,21 +16,18 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pumpwatch.model import EventKind, Subject, to_us
+from pumpwatch.courses.excuses import DAY_US, HOUR_US, MINUTE_US, draws_of, work_on
+from pumpwatch.model import Subject
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pumpwatch.model import WorkOrder
     from pumpwatch.past import Levels, StationPast
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
     Bools = NDArray[np.bool_]
 
-MINUTE_US: Final = 60_000_000
-HOUR_US: Final = 60 * MINUTE_US
-DAY_US: Final = 24 * HOUR_US
 NOISE_DAYS: Final = 14
 """Over which the noise of the readings is learned."""
 EXPANSION: Final = {"0#": 0.00083}
@@ -47,19 +44,7 @@ _DIP_NOISE_L: Final = 20.0
 _LEAST_STEP_L: Final = 60.0
 _LEAST_RISE_L: Final = 250.0
 _FROZEN: Final = 5
-_CLOCK_S: Final = 120.0
-_CLOCK_MOST_S: Final = 86_400.0
-_FILLING_US: Final = 5 * MINUTE_US
-_DRAWS: Final = frozenset({5.0, 10.0, 20.0, 50.0, 100.0})
-_CAN_SHARE: Final = 0.01
-"""Whoever fills a standard can by hand, and by a meter that is to be set, stops so near to its mark."""
-_FEWEST_DRAWS: Final = 3
-_DRAW_PAUSE_US: Final = 20 * MINUTE_US
-_PAPER_US: Final = 12 * HOUR_US
 _WORK_US: Final = 4 * HOUR_US
-_WORK_KINDS: Final = frozenset({"repair", "install", "calibration"})
-WORK_MOST_L: Final = 1_200.0
-"""A new probe 20 mm off shifts the widest of tanks (25 to 30 m²) by 600 L; a verification draws 60 times 20 L."""
 _JOINED_US: Final = 15 * MINUTE_US
 """Between readings of a joined tank no farther apart the volume is interpolated."""
 _SAME_US: Final = 2 * MINUTE_US
@@ -355,106 +340,6 @@ def _frozen(at_us: Ints, volume: Ints, sold: Ints) -> Bools:
     for run in np.flatnonzero((last - first >= _FROZEN - 1) & (sold[last] - sold[first] > 60_000)).tolist():
         frozen[first[run] + 1 : last[run] + 1] = True
     return frozen
-
-
-# ---------------------------------------------------------------- what explains steps
-
-
-@dataclass(frozen=True, slots=True)
-class WrongClock:
-    """A dispenser was told to have a clock that is minutes wrong: its sales bear other times than they had."""
-
-    at_us: int
-    dispenser_id: str
-    off_us: int
-    """By how much, either way."""
-
-
-def wrong_clocks(past: StationPast, course: Course) -> list[WrongClock]:
-    """Of the dispensers of this tank."""
-    dispensers = {nozzle.dispenser_id for nozzle in past.nozzles if nozzle.nozzle_id in course.nozzles}
-    found = []
-    for event in past.events_of(EventKind.CLOCK):
-        off = event.detail.get("ahead_s", event.detail.get("step_s"))
-        if event.device_id in dispensers and isinstance(off, int | float) and _CLOCK_S < abs(off) < math.inf:
-            off_us = round(min(abs(off), _CLOCK_MOST_S) * 1e6)
-            found.append(WrongClock(to_us(event.at), event.device_id, off_us))
-    return found
-
-
-def misplaced_l(past: StationPast, course: Course, clocks: Iterable[WrongClock], start_us: int, end_us: int) -> float:
-    """Litres that wrong clocks may at most have moved across one of two times: the most sold in so long a while.
-
-    Of each dispenser the largest error counts; the while is longer by a filling.
-    """
-    worst: dict[str, int] = {}
-    for clock in clocks:
-        worst[clock.dispenser_id] = max(worst.get(clock.dispenser_id, 0), clock.off_us)
-    moved = 0.0
-    for nozzle in course.nozzles:
-        off = worst.get(past.nozzle_by_id[nozzle].dispenser_id)
-        if off is None:
-            continue
-        mine, length = past.sales.of(nozzle), off + _FILLING_US
-        ends, amount = past.sales.end_us[mine], np.nan_to_num(past.sales.volume_l[mine])
-        first, last = np.searchsorted(ends, [start_us - length, end_us + length])
-        whole = np.concatenate(([0.0], np.cumsum(amount[first:last])))
-        ends = ends[first:last]
-        sold = whole[1:] - whole[np.searchsorted(ends, ends - length)]
-        moved += float(sold.max(initial=0.0))
-    return moved
-
-
-def draws_of(past: StationPast) -> Bools:
-    """(sales,) draws of a verification that were poured back: runs of 5, 10 and 20 L about a signed work order."""
-    draws = np.zeros(len(past.sales), bool)
-    sales = past.sales
-    dispensers = {nozzle.nozzle_id: nozzle.dispenser_id for nozzle in past.nozzles}
-    for order in past.work_orders:
-        if not (order.signed_by_station or order.signed_by_institute):
-            continue
-        at = to_us(order.at)
-        names = [n for n, d in dispensers.items() if order.device_id in {n, d, past.station_id}]
-        for dispenser in dict.fromkeys(dispensers[name] for name in names):
-            rows = np.concatenate(
-                [
-                    np.arange(len(sales))[sales.of(name)][
-                        slice(*np.searchsorted(sales.end_us[sales.of(name)], [at - _PAPER_US, at + _PAPER_US]))
-                    ]
-                    for name in names
-                    if dispensers[name] == dispenser
-                ]
-            ).astype(np.int64)
-            rows = rows[np.argsort(sales.end_us[rows], kind="stable")]
-            volume = np.nan_to_num(sales.volume_l[rows])
-            like = np.any([np.abs(volume - can) <= _CAN_SHARE * can for can in _DRAWS], axis=0)
-            draws[rows[_runs(like, sales.end_us[rows])]] = True
-    return draws
-
-
-def _runs(like: Bools, end_us: Ints) -> Bools:
-    """Which belong to runs of at least so many, none far from the next."""
-    chosen = np.zeros(len(like), bool)
-    run: list[int] = []
-    for row in [*range(len(like)), -1]:
-        goes_on = row >= 0 and bool(like[row])
-        if run and (not goes_on or end_us[row] - end_us[run[-1]] > _DRAW_PAUSE_US):
-            chosen[run] = len(run) >= _FEWEST_DRAWS
-            run = []
-        if goes_on:
-            run.append(row)
-    return chosen
-
-
-def is_work(order: WorkOrder) -> bool:
-    """Whether a paper is of work that may move a level, signed by who did it and by the station."""
-    return order.kind in _WORK_KINDS and bool(order.signed_by_repairer and order.signed_by_station)
-
-
-def work_on(past: StationPast, tanks: Iterable[str]) -> list[int]:
-    """When signed work was done on these tanks or their gauges."""
-    names = set(tanks)
-    return sorted({to_us(order.at) for order in past.work_orders if order.device_id in names and is_work(order)})
 
 
 def _drawn(past: StationPast, nozzles: tuple[str, ...], draws: Bools) -> Iterator[tuple[int, int]]:
