@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         Nozzle,
         Reading,
         Record,
+        SaleChannel,
         SampleBatch,
         Station,
         Tag,
@@ -115,6 +116,12 @@ class Line(Protocol):
         the line usable.
         """
 
+    async def ask_all(self, requests: Sequence[bytes], complete: Callable[[bytes], int]) -> list[bytes]:
+        """Send all ``requests`` at once and return as many replies, in the order in which they come.
+
+        Only for peers that take several questions at a time and tell in each reply which one it answers.
+        """
+
     async def listen(self) -> Ear:
         """Hear everything that passes from now on, and never send on this line again; open it if need be.
 
@@ -145,6 +152,25 @@ class Answer:
     body: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A way to find out whether a device of a driver is on an unknown line; see ``Driver.probes``."""
+
+    recognise: Callable[[bytes], str]
+    """What has come so far → what answers, for example ``unit 3``; nothing when it is not, or not yet, known.
+
+    It is given anything and raises nothing.
+    """
+    request: bytes = b""
+    """What is asked; nothing where it is enough to listen."""
+    settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    """Of the device that is found, for the configuration."""
+    baud: int = 9600
+    bytesize: int = 8
+    parity: str = "N"
+    stopbits: float = 1.0
+
+
 class Driver(ABC):
     """Reads one device. Read-only by construction: it never authorises, stops or prices a pump.
 
@@ -157,12 +183,25 @@ class Driver(ABC):
     """What ``driver = "…"`` says in the configuration."""
     Settings: ClassVar[type[PluginSettings]] = PluginSettings
     """Model of the device's own keys in the configuration."""
+    sale_channels: frozenset[SaleChannel] = frozenset()
+    """The channels that it tells of its nozzles' fillings as ``ChannelSale``; an object may set it by its settings.
+
+    Acquisition joins them with the ``Transaction`` of the driver that sees the display, and waits for them.
+    """
 
     def __init__(self, settings: PluginSettings, site: Site, line: Line) -> None:
         """Check the configuration only (raise ``BadConfig``); never touch the line."""
         self.settings = settings
         self.site = site
         self.line = line
+
+    @classmethod
+    def probes(cls) -> Sequence[Probe]:
+        """How ``pumpwatch driver probe`` finds such a device: questions that change nothing, the likeliest first.
+
+        Those without a question are put to a line on which somebody speaks; then nothing is sent there at all.
+        """
+        return ()
 
     @abstractmethod
     def tags(self) -> Sequence[Tag]:
@@ -186,6 +225,14 @@ class Driver(ABC):
         brought again must be the same records. Raises ``Refused`` for what never can be answered.
         """
         raise Refused(f"the driver {self.name} is not called by devices")
+
+    def explain(self, way: str, data: bytes) -> str:
+        """In a few words what these bytes are, for ``pumpwatch driver trace``; nothing when it cannot be said.
+
+        ``way`` is ``>`` to the device, ``<`` from it, ``=`` on a line that is listened to, where a piece may begin and
+        end anywhere. It changes nothing in the driver.
+        """
+        return ""
 
     async def close(self) -> None:  # noqa: B027 - nothing to say goodbye to
         """Say goodbye, if the protocol has it. The line is not the driver's to close."""

@@ -164,6 +164,11 @@ class WireLine:
             self.on_bytes("<", b"".join(replies))
         return replies
 
+    @property
+    def listens(self) -> bool:
+        """Whether somebody listens, so that nothing is sent."""
+        return self._listens
+
     async def listen(self) -> WireEar:
         """Hear everything from now on; see ``contracts.Line``."""
         self._listens = True

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import IntEnum, StrEnum
 from sys import intern
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "ChannelHeard",
+    "ChannelSale",
     "ChartPoint",
     "CovertTest",
     "Curve",
@@ -51,6 +53,8 @@ __all__ = [
     "Quality",
     "Reading",
     "Record",
+    "SaleChannel",
+    "SalePart",
     "Sample",
     "SampleBatch",
     "ScanClass",
@@ -455,13 +459,61 @@ class DeviceEvent:
 
 Record: TypeAlias = Transaction | TankReading | Delivery | DeviceIdentity | DeviceEvent
 
+SaleChannel: TypeAlias = Literal["tax", "encoder"]
+"""Who else measures a filling, beside the dispenser's display."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelSale:
+    """One filling as one channel alone knows it; acquisition joins it with the ``Transaction`` of the pump's driver.
+
+    Litres, CNY; None where the channel does not tell. A driver that returns these names the channel in its
+    ``sale_channels``.
+    """
+
+    nozzle_id: str
+    at: datetime
+    """Its end by the channel's own clock, right or wrong, as aware UTC."""
+    channel: SaleChannel
+    volume_l: float | None = None
+    amount_cny: float | None = None
+    unit_price: float | None = None
+    pulses: int | None = None
+    at_resolution_s: float = 0.0
+    """The end lies in ``at`` <= end < ``at`` + this: 60 for a clock that tells minutes."""
+    seen_after: datetime | None = None
+    """Core's time of the last look at the channel that did not show this filling yet; None: not known."""
+    total_l: float | None = None
+    """The channel's own running total after it: fillings of one channel are in its order."""
+    several: bool = False
+    """Perhaps more than one filling: what a total grew by while nobody looked."""
+    raw: bytes = b""
+    """As the device sent it, kept for evidence."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelHeard:
+    """A channel's word that it has told every filling of a nozzle that it recorded between two times, by core's time.
+
+    Without it a filling that the channel does not tell is never sure to be missing there.
+    """
+
+    nozzle_id: str
+    channel: SaleChannel
+    since: datetime
+    until: datetime
+
+
+SalePart: TypeAlias = ChannelSale | ChannelHeard
+"""What a driver may return beside records, and nobody keeps as such."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What a driver returns from one read."""
 
     samples: Sequence[Sample] = ()
-    records: Sequence[Record] = ()
+    records: Sequence[Record | SalePart] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -33,8 +33,19 @@ from pumpwatch.model import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pumpwatch.model import SaleChannel
+
 RESUBMITTED: Final = "resubmitted"
 """``detail["code"]`` of the event that a filling was reported again, and otherwise; see ``resubmission``."""
+
+CHANNEL_UNHEARD: Final = "channel_unheard"
+"""``detail["code"]``: a filling was passed on while one of its channels could not be heard; see ``is_unheard``."""
+CHANNEL_ABSENT: Final = "channel_absent"
+"""The channel was heard later, and has no record of the filling."""
+CHANNEL_UNMATCHED: Final = "channel_unmatched"
+"""A channel recorded a filling that no display showed."""
+CHANNEL_DIFFERS: Final = "channel_differs"
+"""A channel recorded another figure of a filling than the dispenser tells in that channel's name."""
 
 
 class Channel(StrEnum):
@@ -336,6 +347,32 @@ def filled(first: Transaction, later: Transaction) -> Transaction:
     return replace(first, **news) if news else first
 
 
+def same_serial(one: str, other: str) -> bool:
+    """Whether two writings mean one serial number: capitals, blanks and hyphens are the writer's, not the maker's."""
+    plain = ["".join(filter(str.isalnum, each)).casefold() for each in (one, other)]
+    return plain[0] == plain[1] if all(plain) else one == other
+
+
+def told_together(first: DeviceIdentity, later: DeviceIdentity) -> DeviceIdentity:
+    """The later word of a dispenser with what only the first has: its pump's driver and its tax port tell parts."""
+    kept = {f.name: getattr(first, f.name) for f in fields(later) if getattr(later, f.name) is None}
+    return replace(later, **kept, encoder_serials={**first.encoder_serials, **later.encoder_serials})
+
+
 def resubmissions(past: StationPast) -> Iterator[DeviceEvent]:
     """The events of fillings that were reported again, and otherwise."""
     return (e for e in past.events if e.kind is EventKind.ALARM and e.detail.get("code") == RESUBMITTED)
+
+
+def is_unheard(events: Iterable[DeviceEvent], sale: Transaction, channel: SaleChannel) -> bool:
+    """Whether what a filling lacks of a channel was not heard, so that it is not known to lack it.
+
+    ``events`` are the station's of kind ``ALARM`` at the filling's end; acquisition tells them (``CHANNEL_UNHEARD``).
+    """
+    asked = {"channel": channel, "seq": sale.seq}
+    codes = {
+        event.detail.get("code")
+        for event in events
+        if event.at == sale.end and event.device_id == sale.nozzle_id and asked.items() <= event.detail.items()
+    }
+    return CHANNEL_UNHEARD in codes and CHANNEL_ABSENT not in codes

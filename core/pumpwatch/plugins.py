@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 import sys
@@ -17,7 +18,7 @@ from pumpwatch.errors import BadConfig
 from pumpwatch.historian import embedded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
     from pathlib import Path
     from types import ModuleType
 
@@ -96,6 +97,26 @@ class Plugins:
         provides = tuple(f"{kind} {key}" for _, kind, key, _ in offers)
         self.found.append(PluginInfo(name, source, PluginState.LOADED, provides=provides))
 
+    def reload(self, driver: str) -> None:
+        """Read the plugin of a driver anew from its files. Raises ``BadConfig``; then the old one goes on."""
+        package = self.driver(driver).__module__.partition(".")[0]
+        info = next(info for info in self.found if f"driver {driver}" in info.provides)
+        loaders = {name: load for name, _, load in [*_entry_points(), *_files(self.folder)]}
+        if info.name not in loaders:
+            raise BadConfig(f"the driver {driver!r} is built in; it is read anew when the server starts")
+        old = _modules(package)
+        _forget(old)
+        importlib.invalidate_caches()
+        try:
+            offers = [self._offer(item) for item in _offered(loaders[info.name]())]
+            _demand(driver, {key for shelf, _, key, _ in offers if shelf is self.drivers})
+        except (Exception, SystemExit) as error:  # a plugin may do anything at import
+            _forget(_modules(package))
+            sys.modules.update(old)
+            raise BadConfig(f"{info.source}: {_why(error)}; the driver that was loaded goes on") from error
+        for shelf, _, key, item in offers:
+            shelf[key] = item
+
     def driver(self, name: str) -> type[Driver]:
         """The driver of this name, or ``BadConfig`` saying which there are and what failed to load."""
         if name in self.drivers:
@@ -119,6 +140,21 @@ def _refuse_taken(offers: list[_Offer]) -> None:
     for shelf, kind, key, _ in offers:
         if key in shelf:
             raise BadConfig(f"the {kind} {key!r} is provided by another plugin already; rename or disable one")
+
+
+def _demand(driver: str, offered: Collection[str]) -> None:
+    if driver not in offered:
+        raise BadConfig(f"it offers the drivers {', '.join(sorted(offered)) or 'none'}, not {driver!r}")
+
+
+def _modules(package: str) -> dict[str, ModuleType]:
+    """What is loaded of a package."""
+    return {name: module for name, module in sys.modules.items() if name.partition(".")[0] == package}
+
+
+def _forget(modules: Iterable[str]) -> None:
+    for name in modules:
+        del sys.modules[name]
 
 
 def _offered(module: ModuleType) -> list[object]:

@@ -77,8 +77,23 @@ class Exchange(Protocol):
         """The registers of a complete reply, two bytes each. Raises ``Refused`` or ``NotReachable`` if it says no."""
 
 
+def _told(way: str, unit: int, pdu: bytes) -> str:
+    """A request or reply in words."""
+    if not pdu:
+        return ""
+    if pdu[0] & 0x80 and len(pdu) > 1:
+        return f"unit {unit}: exception {pdu[1]}: {MEANINGS.get(pdu[1], 'it does not say why')}"
+    if way == ">" and len(pdu) >= 5:
+        span = Span(int.from_bytes(pdu[1:3], "big"), int.from_bytes(pdu[3:5], "big"))
+        return f"unit {unit}: function {pdu[0]}, registers {span}"
+    return f"unit {unit}: function {pdu[0]}, {pdu[1] // 2 if len(pdu) > 1 else 0} registers"
+
+
 class Framing(Protocol):
     """How requests and replies are wrapped."""
+
+    def explain(self, way: str, data: bytes) -> str:
+        """See ``pumpwatch.Driver``."""
 
     def exchange(self, read: RegisterRead) -> Exchange:
         """Begin an exchange."""
@@ -96,6 +111,15 @@ class TcpFraming:
 
     def __init__(self) -> None:
         self._count = 0
+
+    def explain(self, way: str, data: bytes) -> str:
+        """See ``Framing``; every frame of them."""
+        told, start = [], 0
+        while len(data) - start > HEADER:
+            end = start + 6 + int.from_bytes(data[start + 4 : start + 6], "big")
+            told.append(_told(way, data[start + 6], data[start + HEADER : end]))
+            start = end
+        return "; ".join(told)
 
     def exchange(self, read: RegisterRead) -> TcpExchange:
         """Begin an exchange under the next transaction id."""
@@ -216,6 +240,10 @@ class RtuFraming:
     RTU has no transaction ids. A late reply of another unit, or of another length, is known by its CRC and skipped; one
     of the same unit and length cannot be told from the answer.
     """
+
+    def explain(self, way: str, data: bytes) -> str:
+        """See ``Framing``."""
+        return _told(way, data[0], data[1:-2]) if len(data) > 4 else ""
 
     def exchange(self, read: RegisterRead) -> RtuExchange:
         """Begin an exchange."""

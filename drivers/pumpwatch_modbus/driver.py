@@ -23,6 +23,7 @@ from pumpwatch import (
 )
 from pumpwatch_modbus.brandmap import NUMBER, WordOrder, brand_path, load_map
 from pumpwatch_modbus.codec import RegisterRead, RtuFraming, TcpFraming, TcpWindow
+from pumpwatch_modbus.probing import probes
 from pumpwatch_modbus.reads import REGISTERS, Span, Window, plan
 from pumpwatch_modbus.sales import SaleMemory
 from pumpwatch_modbus.values import Layout, Order
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from pumpwatch import Line, Record, Site, Tag
+    from pumpwatch import Line, Probe, Record, Site, Tag
     from pumpwatch_modbus.brandmap import BrandMap
     from pumpwatch_modbus.codec import Framing
     from pumpwatch_modbus.values import Value
@@ -109,6 +110,11 @@ class ModbusDriver(Driver):
         self._window = Window(settings.outstanding)
         self._check_addresses()
 
+    @classmethod
+    def probes(cls) -> Sequence[Probe]:
+        """A read of one register of the first units, on TCP and on RTU; a refusal is an answer too."""
+        return probes()
+
     def tags(self) -> Sequence[Tag]:
         """The map's tags, of the nozzles that stand in the configuration."""
         return [point.tag for point in self._points.values()]
@@ -135,6 +141,10 @@ class ModbusDriver(Driver):
         if self._sales is not None:
             records += self._sales.collect()
         return Reading(samples, records)
+
+    def explain(self, way: str, data: bytes) -> str:
+        """See ``Driver``."""
+        return self._framing.explain(way, data)
 
     # ------------------------------------------------------------ reading
 

@@ -17,6 +17,8 @@ from pumpwatch import (
     EventKind,
     NotReachable,
     PluginSettings,
+    Probe,
+    PumpwatchError,
     Quality,
     Reading,
     Refused,
@@ -33,7 +35,7 @@ from pumpwatch_tls350.envelope import Question
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from pumpwatch import Line, Record, Site
+    from pumpwatch import Line, Record, SalePart, Site
     from pumpwatch_tls350.envelope import Report
     from pumpwatch_tls350.reports import Inventory
 
@@ -128,6 +130,21 @@ class Tls350Driver(Driver):
         self._ready: list[Record] = []
         """Events and deliveries not yet returned; kept over an exchange that is cut short."""
 
+    @classmethod
+    def probes(cls) -> Sequence[Probe]:
+        """The console's software, asked at the usual settings of its port."""
+
+        def recognise(received: bytes) -> str:
+            try:
+                length = question.complete(received)
+                return f"software {reports.software(question.report(received[:length]))}" if length else ""
+            except PumpwatchError:
+                return ""
+
+        question = Question("i90200", "")
+        ports = ((8, "N"), (7, "O"), (7, "E"), (8, "O"))
+        return [Probe(recognise, question.request, bytesize=bytesize, parity=parity) for bytesize, parity in ports]
+
     def tags(self) -> Sequence[Tag]:
         """Seven tags a tank, and the console's own."""
         return [tag for tags, _ in self._parts for tag in tags]
@@ -140,7 +157,7 @@ class Tls350Driver(Driver):
         """See ``Driver``. One report a group of tags; a report that is refused or garbled makes its own tags BAD."""
         wanted = {tag.name for tag in tags}
         samples: list[Sample] = []
-        records: list[Record] = []
+        records: list[Record | SalePart] = []
         failures: list[BadReply | Refused] = []
         answered = 0
         for part, ask in self._parts:
@@ -165,6 +182,11 @@ class Tls350Driver(Driver):
         records += self._ready
         self._ready = []
         return Reading(samples, records)
+
+    def explain(self, way: str, data: bytes) -> str:
+        """The bytes as the text they are, without a security code."""
+        text = "".join(chr(byte & 0x7F) if 32 <= byte & 0x7F < 127 else "·" for byte in data)
+        return text.replace(self._security, "******") if self._security else text
 
     # ------------------------------------------------------------ reports
 

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pumpwatch.acquisition.displays import Displays
-from pumpwatch.errors import BadReply, NotReachable, Refused
+from pumpwatch.acquisition.joining import Joining
+from pumpwatch.acquisition.tracing import Tracing
+from pumpwatch.contracts import Answer
+from pumpwatch.errors import BadReply, NotReachable, PumpwatchError, Refused
 from pumpwatch.model import (
     Batch,
     DeviceEvent,
@@ -27,12 +30,13 @@ from pumpwatch.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from datetime import datetime
 
+    from pumpwatch.acquisition.tracing import Seen
     from pumpwatch.clock import Clock
-    from pumpwatch.contracts import Driver, Site
+    from pumpwatch.contracts import Call, Driver, Site
     from pumpwatch.hub import Hub
     from pumpwatch.model import Record, Tag, Value
     from pumpwatch.settings import AcquisitionSettings
@@ -43,6 +47,12 @@ IDENTITY_REPEATED_S = 3600.0
 """An unchanged identity is passed on again after this long; a changed one at once."""
 MOST = 2**1000
 """No number is so large; a history of floats could not keep it."""
+CALLS = "call:"
+"""The line of a device that calls."""
+TURNED_AWAY = 400
+"""Status of HTTP from which on a call has brought nothing."""
+WAITED_S = 1.0
+"""How often fillings are looked for that have waited long enough for their channels."""
 DELAYS_KEPT = 240
 """Scan delays remembered a device; at one scan a second, the last four minutes."""
 
@@ -75,6 +85,11 @@ class Device:
         """``station/device``."""
         return f"{self.site.station_id}/{self.site.device_id}"
 
+    @property
+    def calls(self) -> bool:
+        """Whether it calls the server, and is not asked."""
+        return self.driver.line.address == CALLS
+
 
 class Acquisition:
     """Scans every device on its own schedule and publishes what has changed.
@@ -89,6 +104,10 @@ class Acquisition:
         self._settings = settings
         self._hub = hub
         self._clock = clock
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.joining = Joining(((device.site, device.driver.sale_channels) for device in self.devices), clock)
+        self._scans = {device.path: _Scan(device, settings, hub, clock, self.joining) for device in self.devices}
 
     async def run(self) -> None:
         """Scan until cancelled."""
@@ -96,12 +115,69 @@ class Acquisition:
         for device in self.devices:
             lines.setdefault(device.turn, []).append(device)
         async with asyncio.TaskGroup() as group:
+            self._group = group
             for neighbours in lines.values():
                 first = random.random()  # noqa: S311 - spreads load, guards nothing
                 for place, device in enumerate(neighbours):
-                    scan = _Scan(device, self._settings, self._hub, self._clock)
-                    phase = (first + place / len(neighbours)) % 1.0
-                    group.create_task(scan.run(phase), name=f"scan {device.path}")
+                    self._begin(device, (first + place / len(neighbours)) % 1.0)
+            if self.joining.is_needed:
+                group.create_task(self._pass_on(), name="joining")
+
+    def _begin(self, device: Device, phase: float) -> None:
+        if self._group is not None:
+            task = self._group.create_task(self._scans[device.path].run(phase), name=f"scan {device.path}")
+            self._tasks[device.path] = task
+
+    async def close(self) -> None:
+        """Let every driver say goodbye, all at once and within the deadline of a read."""
+        await asyncio.gather(*(self._farewell(device) for device in self.devices))
+
+    async def _farewell(self, device: Device) -> None:
+        try:
+            async with asyncio.timeout(self._settings.timeout_s):
+                await device.driver.close()
+        except Exception as error:  # it goes, whatever it says
+            log.warning("%s: the driver did not close: %r", device.path, error)
+
+    async def renew(self, path: str, driver: Driver) -> None:
+        """Give the device ``station/device`` another driver between two scans; the others notice nothing."""
+        device = next(device for device in self.devices if device.path == path)
+        async with device.turn:
+            if (task := self._tasks.get(path)) is not None:
+                task.cancel()
+                await asyncio.wait({task})
+            await self._farewell(device)
+            device.driver, device.connected = driver, None
+            self._scans[path] = _Scan(device, self._settings, self._hub, self._clock, self.joining)
+        self._begin(device, 0.0)
+
+    def waiting(self) -> list[Batch]:
+        """The fillings that still wait for their channels, to be kept when the server stops."""
+        return self._batches(self.joining.flush())
+
+    async def _pass_on(self) -> None:
+        while True:
+            await self._clock.sleep(WAITED_S)
+            for batch in self._batches(self.joining.pass_on()):
+                await self._hub.publish(batch)
+
+    def _batches(self, by_station: Mapping[str, Sequence[Record]]) -> list[Batch]:
+        now = self._clock.now()
+        return [
+            Batch(station, SampleBatch.pack(station, "", ()), tuple(records), now)
+            for station, records in by_station.items()
+        ]
+
+    async def called(self, path: str, call: Call) -> Answer:
+        """Have the device ``station/device`` answer its call, and publish what it brought, unless it was turned away.
+
+        Raises ``PumpwatchError``, ``NotReachable`` when the device's turn does not come in time.
+        """
+        return await self._scans[path].called(call)
+
+    def trace(self, path: str) -> AbstractContextManager[asyncio.Queue[Seen]]:
+        """The bytes of the device ``station/device`` from now on, as long as it is looked at."""
+        return self._scans[path].tracing.looking_on()
 
     def delay_ms(self, percentile: float, station_id: str | None = None) -> float | None:
         """How late scans start, over the last minutes; None before the first."""
@@ -128,7 +204,8 @@ def _sound(reading: Reading) -> Reading:
 class _Scan:
     """The loop of one device."""
 
-    def __init__(self, device: Device, settings: AcquisitionSettings, hub: Hub, clock: Clock) -> None:
+    def __init__(self, device: Device, settings: AcquisitionSettings, hub: Hub, clock: Clock, joining: Joining) -> None:
+        self._joining = joining
         self._device = device
         self._settings = settings
         self._hub = hub
@@ -146,6 +223,8 @@ class _Scan:
         self._sent: dict[str, tuple[Value, Quality, float]] = {}
         self._identity: DeviceIdentity | None = None
         self._displays = Displays(device.site)
+        self._lost_a_call = False
+        self.tracing = Tracing(device.driver, clock)
 
     async def run(self, phase: float) -> None:
         """Scan until cancelled, beginning at ``phase`` (0 to 1) of the period."""
@@ -161,8 +240,10 @@ class _Scan:
                 ready = [c for c, at in due.items() if at <= began + 1e-3] or [min(due, key=lambda c: due[c])]
                 if not device.connected:
                     ready = list(due)
-                outcome = await self._read([tag for c in ready for tag in self._tags[c]])
-            await self._settle(outcome, began)
+                with self.tracing.turn():
+                    outcome = await self._read([tag for c in ready for tag in self._tags[c]])
+            if not (device.calls and device.connected is None and isinstance(outcome, Reading)):
+                await self._settle(outcome, began)  # who has not called yet is neither here nor gone
             ended = clock.monotonic()
             for scan_class in ready:
                 period = self._periods[scan_class]
@@ -202,6 +283,27 @@ class _Scan:
                 log.exception("%s: the driver %r failed unexpectedly", device.path, device.driver.name)
             return _Failure(f"driver error: {error!r}", Quality.BAD)
 
+    async def called(self, call: Call) -> Answer:
+        """See ``Acquisition.called``."""
+        device, clock = self._device, self._clock
+        began = clock.monotonic()
+        try:
+            async with clock.deadline(self._settings.timeout_s), device.turn:
+                answer, reading = device.driver.called(call, clock.now())
+                _sound(reading)
+        except TimeoutError:
+            raise NotReachable(f"{device.path} is busy; call again") from None
+        except PumpwatchError:
+            raise
+        except Exception:  # a driver's bug must not stop the server
+            if not self._lost_a_call:
+                self._lost_a_call = True
+                log.exception("%s: the driver %r failed unexpectedly at a call", device.path, device.driver.name)
+            return Answer(500)
+        if answer.status < TURNED_AWAY:
+            await self._settle(reading, began)
+        return answer
+
     async def _settle(self, outcome: Reading | _Failure, began: float) -> None:
         if isinstance(outcome, Reading):
             seen = tuple(self._displays.look(outcome.samples, began, self._clock.monotonic()))
@@ -211,7 +313,8 @@ class _Scan:
 
     async def _succeeded(self, reading: Reading) -> None:
         device = self._device
-        records = tuple(r for r in reading.records if not (isinstance(r, DeviceIdentity) and self._is_known(r)))
+        joined = self._joining.take(device.site, reading.records, wait=not device.calls)
+        records = tuple(r for r in joined if not (isinstance(r, DeviceIdentity) and self._is_known(r)))
         if not device.connected:
             records = (self._changed(up=True, reason=""), *records)
             log.info("%s: connected", device.path)
@@ -223,6 +326,7 @@ class _Scan:
     async def _failed(self, reason: str, quality: Quality) -> None:
         device = self._device
         device.failures += 1
+        self._joining.lost(device.site)
         records: tuple[Record, ...] = ()
         if device.connected is not False:
             records = (self._changed(up=False, reason=reason),)

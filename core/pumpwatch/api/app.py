@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import csv
 import io
 from datetime import timedelta
@@ -16,11 +15,13 @@ from starlette.exceptions import HTTPException
 
 from pumpwatch import __version__
 from pumpwatch.alarms import UnknownAlarm, to_json
+from pumpwatch.api.calls import calls_router
 from pumpwatch.api.detecting import detecting_router
 from pumpwatch.api.exchange import When, exchange_router
 from pumpwatch.api.figures import figures_router
 from pumpwatch.api.guard import Guard
-from pumpwatch.api.live import LiveFeed, StationQuality, iso, until_gone
+from pumpwatch.api.live import LiveFeed, StationQuality, iso
+from pumpwatch.api.looking import looking_router
 from pumpwatch.errors import NotReachable, PumpwatchError, Refused
 from pumpwatch.model import from_us
 
@@ -52,9 +53,11 @@ def create_app(engine: Engine, token: str | None = None) -> FastAPI:
     app = FastAPI(title="pumpwatch", version=__version__, docs_url=None, redoc_url=None)
     app.state.feed = feed
     app.include_router(_router(engine, feed))
+    app.include_router(looking_router(engine))
     app.include_router(exchange_router(engine))
     app.include_router(detecting_router(engine))
     app.include_router(figures_router(engine))
+    app.include_router(calls_router(engine))
     app.add_exception_handler(PumpwatchError, _explain)
     app.add_exception_handler(HTTPException, _explain)
     app.add_exception_handler(RequestValidationError, _explain)
@@ -153,35 +156,14 @@ def _router(engine: Engine, feed: LiveFeed) -> APIRouter:
     async def clear(alarm_id: str, act: Act) -> dict[str, Any]:
         return to_json(await engine.alarms.clear(alarm_id, act.by, act.note))
 
+    @router.post("/drivers/{name}/reload")
+    async def reload_driver(name: str) -> dict[str, Any]:
+        return {"devices": await engine.reload(name)}
+
     @router.websocket("/live")
     async def live(socket: WebSocket) -> None:
         await socket.accept()
         await feed.serve(socket)
-
-    @router.websocket("/watch")
-    async def watch(socket: WebSocket, prefix: str = "") -> None:
-        await socket.accept()
-        gone = asyncio.create_task(until_gone(socket))
-        telling = asyncio.create_task(tell(socket, prefix))
-        try:
-            await asyncio.wait({gone, telling}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in (gone, telling):
-                task.cancel()
-            await asyncio.gather(gone, telling, return_exceptions=True)
-
-    async def tell(socket: WebSocket, prefix: str) -> None:
-        with engine.hub.subscribe() as stream:
-            async for batch in stream:
-                texts = batch.samples.texts or (None,) * len(batch.samples)
-                rows = zip(batch.samples.paths, batch.samples.at_us, batch.samples.values, texts, strict=True)
-                news = [
-                    {"path": p, "at": iso(from_us(us)), "value": t if t is not None else None if v != v else float(v)}  # noqa: PLR0124
-                    for p, us, v, t in rows
-                    if p.startswith(prefix)
-                ]
-                if news:
-                    await socket.send_json(news)
 
     return router
 

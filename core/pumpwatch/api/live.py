@@ -66,7 +66,8 @@ class LiveFeed:
         self._tank_of: dict[str, tuple[Device, int]] = {}
         for device in engine.acquisition.devices:
             self._devices.setdefault(device.site.station_id, []).append(device)
-            self._nozzle_of |= {n: (device, i) for i, n in enumerate(device.site.nozzle_ids, 1)}
+            if not device.driver.sale_channels:  # those do not see the display
+                self._nozzle_of |= {n: (device, i) for i, n in enumerate(device.site.nozzle_ids, 1)}
             self._tank_of |= {t: (device, i) for i, t in enumerate(device.site.tank_ids, 1)}
         self._frame = b""
         self._new_frame = asyncio.Event()

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Protocol
 
 from pumpwatch.model import DeviceEvent, DeviceIdentity, EventKind, Transaction
-from pumpwatch.past import filled, resubmission
+from pumpwatch.past import filled, resubmission, told_together
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -79,9 +79,9 @@ class LiveHistory:
             if isinstance(record, DeviceEvent):
                 self._take_event(record)
             elif isinstance(record, DeviceIdentity):
-                seen = self._identities.get(record.dispenser_id)
-                if seen is None or seen.at <= record.at:
-                    self._identities[record.dispenser_id] = record
+                seen = self._identities.get(record.dispenser_id, record)
+                pair = (seen, record) if seen.at <= record.at else (record, seen)
+                self._identities[record.dispenser_id] = told_together(*pair)
         return judged
 
     def _take_sale(self, sale: Transaction) -> Record | None:
@@ -166,7 +166,7 @@ class LiveHistory:
         return tuple(self._latest[kind].values())
 
     def latest_identity(self, dispenser_id: str) -> DeviceIdentity | None:
-        """What the dispenser last said it is."""
+        """What the dispenser last said it is, by all devices that tell of it."""
         return self._identities.get(dispenser_id)
 
     def work_orders(self, device_id: str, since: datetime) -> Sequence[WorkOrder]:

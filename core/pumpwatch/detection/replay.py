@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,7 +23,7 @@ from pumpwatch.model import (
     from_us,
     to_us,
 )
-from pumpwatch.past import is_signed
+from pumpwatch.past import is_signed, told_together
 
 if TYPE_CHECKING:
     from pumpwatch.model import Dispenser, EventKind, Nozzle, Station, Tank, WorkOrder
@@ -113,9 +113,9 @@ class PastHistory:
         return tuple({event.device_id: event for event in self._events.get(kind, ())}.values())
 
     def latest_identity(self, dispenser_id: str) -> DeviceIdentity | None:
-        """What the dispenser last said it is."""
+        """What the dispenser last said it is, by all devices that tell of it."""
         told = [i for i in self.past.identities if i.dispenser_id == dispenser_id]
-        return told[-1] if told else None
+        return reduce(told_together, told) if told else None
 
     def work_orders(self, device_id: str, since: datetime) -> Sequence[WorkOrder]:
         """Work orders that somebody signed, for a device or what it stands in, oldest first."""

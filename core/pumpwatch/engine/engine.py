@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pumpwatch.acquisition import Acquisition
+from pumpwatch.acquisition.scanning import TURNED_AWAY
 from pumpwatch.alarms import Alarms
 from pumpwatch.canonical import hold
 from pumpwatch.database import Database, ledger_url
@@ -19,18 +20,19 @@ from pumpwatch.engine.judging import RuleBook
 from pumpwatch.engine.reviewing import Reviewing
 from pumpwatch.engine.shelf import FILE_NAME
 from pumpwatch.engine.waking import Waking
-from pumpwatch.engine.wiring import wire
+from pumpwatch.engine.wiring import renewed, wire
 from pumpwatch.historian import Historian
 from pumpwatch.hub import Hub
 from pumpwatch.ledger import Ledger
 from pumpwatch.model import DeviceEvent, DeviceIdentity, Transaction
+from pumpwatch.settings import BadSettings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
     from pathlib import Path
 
     from pumpwatch.clock import Clock
-    from pumpwatch.contracts import Series
+    from pumpwatch.contracts import Answer, Call, Series
     from pumpwatch.engine.wiring import Wiring
     from pumpwatch.ledger import Register
     from pumpwatch.model import Batch, Record
@@ -44,6 +46,8 @@ REMEMBERED = timedelta(days=2)
 SEEDED = 200_000
 """Records of a kind read back at start, at most."""
 RETENTION_EVERY_S = 3600.0
+LAST_WORDS_S = 1.0
+"""So long a stop waits for a historian whose disk is full."""
 RATE_WINDOW_S = 10.0
 """Samples per second are counted over this long."""
 
@@ -168,15 +172,24 @@ class Engine:
             yield engine
 
     async def run(self) -> None:
-        """Read, keep and judge until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self.historian.run(), name="historian")
-            group.create_task(self.detection.run(), name="detection")
-            group.create_task(self.reviewing.run(), name="reviews")
-            group.create_task(self.waking.run(), name="looks")
-            group.create_task(self.acquisition.run(), name="acquisition")
-            group.create_task(self._count_rate(), name="sample rate")
-            group.create_task(self._keep_house(), name="retention")
+        """Read, keep and judge until cancelled; then keep what still waits to be joined."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.historian.run(), name="historian")
+                group.create_task(self.detection.run(), name="detection")
+                group.create_task(self.reviewing.run(), name="reviews")
+                group.create_task(self.waking.run(), name="looks")
+                group.create_task(self.acquisition.run(), name="acquisition")
+                group.create_task(self._count_rate(), name="sample rate")
+                group.create_task(self._keep_house(), name="retention")
+        finally:
+            try:
+                async with asyncio.timeout(LAST_WORDS_S):
+                    for batch in self.acquisition.waiting():
+                        await self.historian.keep(batch)
+            except TimeoutError:
+                log.exception("fillings that waited for their channels could not be kept: %s", self.historian.trouble)
+            await self.acquisition.close()
 
     def status(self) -> dict[str, Any]:
         """How the server is doing; the shape is an outside interface (``pumpwatch status --json``)."""
@@ -223,6 +236,32 @@ class Engine:
         """The samples of one tag; see ``contracts.Store.series``."""
         return await self.historian.series(path, start, end, limit)
 
+    async def reload(self, driver: str) -> list[str]:
+        """Read a driver's plugin anew and give it to its devices; their paths. Others go on without a pause.
+
+        Raises ``BadConfig`` or ``BadSettings``; then everything is as it was.
+        """
+        before = self.plugins.driver(driver)
+        self.plugins.reload(driver)
+        try:
+            drivers = renewed(self.settings, self.plugins, driver, self.acquisition.devices)
+        except BadSettings:
+            self.plugins.drivers[driver] = before
+            raise
+        for path, made in drivers.items():
+            await self.acquisition.renew(path, made)
+        return sorted(drivers)
+
+    async def called(self, path: str, call: Call) -> Answer:
+        """The answer to the device ``station/device`` that calls; what it brought is on disk by then.
+
+        Raises ``PumpwatchError``; then the device is to call again.
+        """
+        answer = await self.acquisition.called(path, call)
+        if answer.status < TURNED_AWAY:
+            await self.historian.journaled()
+        return answer
+
     async def renew_register(self) -> None:
         """Look things up in the ledger as it is now."""
         self.register = await self.ledger.load()
@@ -241,6 +280,7 @@ class Engine:
         sales = await self.historian.transactions(start=min(since, self.sales.since), limit=SEEDED)
         self.history.take(sales)
         self.sales.take(sales)
+        self.acquisition.joining.remember(sales)
         soon = now + timedelta(days=1)
         for kind in (DeviceEvent, DeviceIdentity):
             self.history.take(await self.historian.records(kind, start=since, end=soon, limit=SEEDED))

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from pumpwatch.acquisition import Device
-from pumpwatch.contracts import Site
+from pumpwatch.contracts import Driver, Site
 from pumpwatch.errors import BadConfig
 from pumpwatch.line import WireLine
-from pumpwatch.settings import BadSettings, Problem, did_you_mean, dotted, problems_from
+from pumpwatch.settings import BadSettings, Problem, did_you_mean, dotted, problems_from, resolve_secret
+from pumpwatch.settings.problems import REMEDY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pumpwatch.contracts import PluginSettings, Rule, Store
     from pumpwatch.plugins import Plugins
     from pumpwatch.settings import DeviceSettings, LineAddress, Place, Settings, StationSettings
+
+
+_CALLED = ("devices with this driver call the server", 'write line = "call:"')
+_NOT_CALLED = ("devices with this driver do not call, they are asked", "write the address of the device's line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,28 @@ class _Problems:
     def validated(
         self, model: type[PluginSettings], given: Mapping[str, object], place: Place
     ) -> PluginSettings | None:
+        known = len(self.found)
+        revealed = dict(given) | dict(self._secrets(model, given, place))
+        if len(self.found) > known:
+            return None
         try:
-            return model.model_validate(given)
+            return model.model_validate(revealed)
         except ValidationError as error:
             self.found += problems_from(error, self._source.file, place, self._source.lines, model)
         return None
+
+    def _secrets(
+        self, model: type[PluginSettings], given: Mapping[str, object], place: Place
+    ) -> Iterator[tuple[str, str]]:
+        """The plugin's secrets, which stand in the configuration as references only."""
+        for name, field in model.model_fields.items():
+            reference = given.get(name)
+            if isinstance(reference, str) and SecretStr in (field.annotation, *get_args(field.annotation)):
+                try:
+                    yield name, resolve_secret(reference)
+                except BadConfig as error:
+                    message, _, remedy = str(error).partition(REMEDY)
+                    self.add((*place, name), message, remedy)
 
 
 def wire(settings: Settings, plugins: Plugins, data: Path) -> Wiring:
@@ -71,6 +93,28 @@ def wire(settings: Settings, plugins: Plugins, data: Path) -> Wiring:
     return Wiring(tuple(devices), tuple(lines.values()), tuple(rules), off, store)
 
 
+def renewed(settings: Settings, plugins: Plugins, name: str, devices: Sequence[Device]) -> dict[str, Driver]:
+    """Drivers made anew for every device of one kind, on the lines they have. Raises ``BadSettings``."""
+    problems = _Problems(settings)
+    kind = plugins.driver(name)
+    made: dict[str, Driver] = {}
+    for number, station in enumerate(settings.stations):
+        for index, asked in enumerate(station.devices):
+            place: Place = ("stations", number, "devices", index, "settings")
+            device = next((d for d in devices if d.path == f"{station.id}/{asked.id}"), None)
+            if asked.driver != name or device is None:
+                continue
+            own = problems.validated(kind.Settings, asked.settings, place)
+            try:
+                if own is not None:
+                    made[device.path] = kind(own, device.site, device.driver.line)
+            except BadConfig as error:
+                problems.add(place, *_told(error))
+    if problems.found:
+        raise BadSettings(problems.found)
+    return made
+
+
 def _devices(
     number: int,
     station: StationSettings,
@@ -86,6 +130,10 @@ def _devices(
             continue
         own = problems.validated(kind.Settings, asked.settings, (*place, "settings"))
         if own is None:
+            continue
+        is_called, calls = kind.called is not Driver.called, asked.address.scheme == "call"
+        if is_called != calls:
+            problems.add((*place, "line"), *(_CALLED if is_called else _NOT_CALLED))
             continue
         line = WireLine(asked.address)
         if asked.address.scheme != "call":  # who call share nothing

@@ -113,6 +113,10 @@ class Historian:
             both.create_task(self._intake.run(), name="historian intake")
             both.create_task(self._drain.run(), name="historian drain")
 
+    async def journaled(self) -> None:
+        """Return when everything kept so far is on disk. Raises ``Refused`` when the journal or the disk is full."""
+        await self._intake.acknowledge()
+
     async def flush(self) -> None:
         """Bring everything kept so far into the journal and the store. Raises ``Refused`` or ``NotReachable``."""
         await self._intake.acknowledge()

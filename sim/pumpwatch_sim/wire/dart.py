@@ -95,6 +95,9 @@ class _Pump:
         self._authorised = False
         self._shown = (0, 0)
         self._totals = [nozzle.totalizer for nozzle in side.nozzles]
+        """When each nozzle was last hung up, as ``_amounts``: totals move then and not before."""
+        self._amounts = [nozzle.totalizer_amount for nozzle in side.nozzles]
+        self._sequences = [nozzle.sequence for nozzle in side.nozzles]
         self._identity = side.dispenser.identity_changes
 
     def take(self, frame: Frame) -> bytes:
@@ -146,17 +149,25 @@ class _Pump:
                 done = self._done(nozzle)
                 if done:
                     return done
-        if nozzle.state not in {NozzleState.IDLE, NozzleState.LOCKED} and not self._out:
-            self._out = True
-            self._shown = (0, 0)
-            return self._dc3()
-        return self._status_news(nozzle)
+        return self._dc3() if self._lifted() else self._status_news(nozzle)
+
+    def _lifted(self) -> bool:
+        """Whether the nozzle is out, which has not been told yet."""
+        if self._out or self._nozzle.state in {NozzleState.IDLE, NozzleState.LOCKED}:
+            return False
+        self._out = True
+        self._shown = (0, 0)
+        return True
 
     def _done(self, nozzle: NozzleView) -> bytes:
         """A filling has ended, or a nozzle that was out has been hung up unused."""
         out, self._out = self._out, False
-        if nozzle.totalizer != self._totals[self._current]:
-            self._totals[self._current] = nozzle.totalizer
+        place = self._current
+        moved = nozzle.totalizer != self._totals[place]
+        shown = out or nozzle.sequence != self._sequences[place]
+        self._totals[place], self._amounts[place] = nozzle.totalizer, nozzle.totalizer_amount
+        self._sequences[place] = nozzle.sequence
+        if moved and shown:  # what the display did not see, the line does not hear; its totals tell
             self._authorised = False
             self._rest = self._told = COMPLETED
             return self._dc2() + self._dc3() + _dc1(COMPLETED)
@@ -213,6 +224,7 @@ class _Pump:
         status = self._status()
         match command:
             case 0x00:
+                self._lifted()
                 filling = self._dc2() if status in {FILLING, LIMIT} else b""
                 self._answers.append(_dc1(status) + self._dc3() + filling)
             case 0x02:
@@ -220,6 +232,7 @@ class _Pump:
             case 0x03:
                 self._answers.append(transaction(0x09, bcd(_identity(self._side.dispenser), 5)))
             case 0x04:
+                self._lifted()
                 self._answers.append(self._dc2() + self._dc3())
             case 0x05 if status in {RESET, COMPLETED, LIMIT}:
                 self._rest = RESET
@@ -239,8 +252,11 @@ class _Pump:
         if place > 1 or not 1 <= digit <= len(self._side.nozzles):
             return
         nozzle = self._side.nozzles[digit - 1]
-        volume = scaled(nozzle.totalizer, self._settings.volume_decimals, 10)
-        amount = scaled(nozzle.totalizer_amount, self._settings.amount_decimals, 10)
+        totals = nozzle.totalizer, nozzle.totalizer_amount
+        if nozzle.state not in {NozzleState.IDLE, NozzleState.LOCKED}:
+            totals = self._totals[digit - 1], self._amounts[digit - 1]
+        volume = scaled(totals[0], self._settings.volume_decimals, 10)
+        amount = scaled(totals[1], self._settings.amount_decimals, 10)
         if self._settings.china_totals:
             content = bytes((counter,)) + bcd(volume, 6) + bcd(amount, 6)
             self._answers.append(transaction(0x65, content))

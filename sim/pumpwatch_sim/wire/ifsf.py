@@ -1,9 +1,11 @@
 """IFSF over TCP/IP as bytes: the data bases of dispensers (subnet 1) and of a tank gauge (subnet 9), read by messages.
 
 Evidence grade B: IFSF 2-02 and 3-01 by fangym0335/first, zhang98722/ifsf-communication,
-ycxzfforever/ZSY_IFSF. Widths of fields follow the structures of the first. Grade D, decided here: the checksum's three
-bytes are BCD, the pulse-volume factor is pulses a litre, the calibration factor is 1/10000, acknowledge codes 2 (not
-writable) and 5 (some data not taken). Every nozzle is a fuelling point of its own (21h to 24h) with logical nozzle 11h.
+ycxzfforever/ZSY_IFSF. Widths of fields follow the structures of the first; that the checksum is BIN24 and transactions
+are numbered from 1 to 9999 is said by the last. Grade D, decided here: the pulse-volume factor is pulses a litre, the
+calibration factor is 1/10000, acknowledge codes 2 (not writable) and 5 (some data not taken); a serial number has its
+letters and digits only, for it has twelve places. Every nozzle is a fuelling point of its own (21h to 24h) with
+logical nozzle 11h.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ _STATES = {
     NozzleState.LOCKED: 1,
 }
 _CLEARED, _PAYABLE = 1, 2
+_LAST_NUMBER = 9_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +235,7 @@ class _Calculator:
             4: bytes((points,)),
             5: bytes((points,)),
             26: b"\x05",
-            53: _text(identity.serial, 12),
+            53: _text("".join(filter(str.isalnum, identity.serial)), 12),
             54: _text(identity.firmware_version, 12),
             55: _text(identity.firmware_version, 6),
             56: bcd(self._software_date, 4),
@@ -249,7 +252,7 @@ class _Calculator:
         return {2: bytes((self._pulses_a_litre,)), 3: factor, 20: total12(nozzle.totalizer)}
 
     def _transaction(self, point: int, nozzle: NozzleView, number: bytes) -> Mapping[int, bytes] | None:
-        sales = [sale for sale in nozzle.sales if sale is not None and bcd(sale.sequence, 2) == number]
+        sales = [sale for sale in nozzle.sales if sale is not None and _number(sale.sequence) == number]
         if not sales:
             return None
         sale: Sale = sales[0]
@@ -263,7 +266,7 @@ class _Calculator:
             7: price6(sale.price),
             8: b"\x01",
             10: _product(nozzle),
-            14: bcd(security, 3),
+            14: security.to_bytes(3, "big"),
             21: bytes((_PAYABLE if sale.sequence == nozzle.sequence else _CLEARED,)),
             202: _date(ended),
             203: _time(ended),
@@ -339,13 +342,13 @@ def _point(nozzle: NozzleView) -> Mapping[int, bytes]:
         4: b"\x01",
         20: bytes((_STATES[nozzle.state],)),
         21: b"\x01" if up else b"\0",
-        29: bcd(nozzle.sequence, 2),
+        29: _number(nozzle.sequence),
         34: number8(nozzle.amount),
         35: number8(nozzle.volume),
         36: price6(nozzle.price),
         37: b"\x01" if up else b"\0",
         38: _product(nozzle),
-        41: bcd(nozzle.sequence, 2),
+        41: _number(nozzle.sequence),
     }
 
 
@@ -357,6 +360,11 @@ def _logical_nozzle(nozzle: NozzleView, index: int) -> Mapping[int, bytes]:
         21: total12(nozzle.totalizer_amount),
         22: total12(nozzle.sequence * 100),
     }
+
+
+def _number(sequence: int) -> bytes:
+    """Of a transaction: after 9999 comes 1; 0 when there has been none."""
+    return bcd((sequence - 1) % _LAST_NUMBER + 1 if sequence else 0, 2)
 
 
 def _product(nozzle: NozzleView) -> bytes:

@@ -308,6 +308,42 @@ def test_totals_in_both_variants(fakes: ModuleType) -> None:
     assert told(pumps) == [(0x65, octets("01 00 00 00 18 03 67 00 00 01 42 31 00"))]
 
 
+def test_an_answer_says_of_a_lifted_nozzle_that_it_is_out(fakes: ModuleType) -> None:
+    (nozzle,), pumps = line(fakes)
+    nozzle.lift()
+    nozzle.fuel(100)
+    command(pumps, "01 01 00")
+    assert told(pumps) == [(1, b"\x04"), (3, octets("00 07 89 11")), (2, octets("00 00 01 00 00 00 07 89"))]
+    assert told(pumps)[0] != (3, octets("00 07 89 11")), "it is not told again"
+
+
+def test_totals_move_when_the_nozzle_is_hung_up(fakes: ModuleType) -> None:
+    (nozzle,), pumps = line(fakes)
+    nozzle.sell(1000)
+    told(pumps)
+    nozzle.lift()
+    nozzle.fuel(500)
+    nozzle.stop()
+    for content in ("00 00 00 10 00", "00 00 00 78 90"):
+        command(pumps, "65 01 01" if content.endswith("00") else "65 01 11")
+        assert any(code == 0x65 and text[1:6] == octets(content) for _ in range(8) for code, text in told(pumps))
+    nozzle.hang()
+    command(pumps, "65 01 01")
+    assert any(code == 0x65 and text[1:6] == octets("00 00 00 15 00") for _ in range(8) for code, text in told(pumps))
+
+
+def test_what_the_display_did_not_see_only_the_totals_tell(fakes: ModuleType) -> None:
+    (nozzle,), pumps = line(fakes)
+    nozzle.sell(1000)
+    told(pumps)
+    nozzle.totalizer += 3000
+    assert told(pumps) == []
+    command(pumps, "65 01 01")
+    assert told(pumps)[0][1][1:6] == octets("00 00 00 40 00")
+    nozzle.sell(200)
+    assert told(pumps)[0] == (2, octets("00 00 02 00 00 00 15 78"))
+
+
 def test_a_sale_between_two_polls_is_not_lost(fakes: ModuleType) -> None:
     (nozzle,), pumps = line(fakes)
     nozzle.sell(777)

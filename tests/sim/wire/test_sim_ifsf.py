@@ -63,7 +63,7 @@ def test_numbers() -> None:
 def test_the_calculator_tells_who_it_is(fakes: ModuleType) -> None:
     _, device = island(fakes)
     said = read(device, "01", [53, 54, 55, 56, 57, 59, 60, 61, 80, 81, 4, 5, 26])
-    assert said[53] == b"DEMO-123456 "
+    assert said[53] == b"DEMO123456  "
     assert said[54] == b"4.2.1       "
     assert said[55] == b"4.2.1 "
     assert said[56] == said[59] == octets("20 24 05 01")
@@ -135,8 +135,20 @@ def test_a_transaction_with_its_security_checksum(fakes: ModuleType) -> None:
     assert said[21] == b"\x01"
     assert read(device, "21 21 00 02", [21])[21] == b"\x02"
     plain = octets("21 00 01 06 00 02 01 20 06 00 00 25 50")
-    assert said[14].hex() == f"{ifsf.checksum(0x1021, 0, plain):06d}"
+    assert said[14].hex() == f"{ifsf.checksum(0x1021, 0, plain):06x}"
     assert read(device, "21 21 00 09", [5]) == {5: b""}, "no such transaction"
+
+
+def test_after_transaction_9999_comes_1(fakes: ModuleType) -> None:
+    (nozzle, _), device = island(fakes)
+    assert read(device, "21", [29])[29] == octets("00 00")
+    nozzle.sequence = 9_997
+    numbers = []
+    for _ in range(4):
+        nozzle.sell(100)
+        numbers.append(read(device, "21", [29, 41])[29].hex())
+        assert read(device, f"21 21 {numbers[-1]}", [1])[1].hex() == numbers[-1]
+    assert numbers == ["9998", "9999", "0001", "0002"]
 
 
 def test_the_checksum_is_a_crc_of_polynomial_and_seed() -> None:
