@@ -2,9 +2,11 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+CODECS ?= modbus tls350 dart twowire lanfeng taxport ifsf ptsjson opcua
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fix bench docs curve clean
+.PHONY: help setup run test fuzz check fix bench docs curve clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -27,6 +29,14 @@ run: setup ## run the simulated county, the server and the dashboards (ARGS='…
 
 test: setup ## run the tests (ARGS='tests/core -k …')
 	@$(BIN)/pytest $(ARGS)
+
+# Not part of `make test`: atheris is for Linux, and each codec takes its minute.
+fuzz: setup ## feed every codec with anything, a minute each (CODECS='dart ifsf' SECONDS=60)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-input 'atheris>=3'
+	@mkdir -p var/fuzz
+	@for codec in $(CODECS); do echo "$$codec …"; \
+	  $(BIN)/python tests/fuzz/targets.py $$codec -max_total_time=$(SECONDS) -artifact_prefix=var/fuzz/$$codec- -verbosity=0 \
+	  || exit 1; done
 
 check: setup ## check format, style, types, floors and the example configuration
 	$(BIN)/ruff format --check .

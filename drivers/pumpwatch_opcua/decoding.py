@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from asyncua import ua
-from asyncua.common.utils import Buffer
+from asyncua.common.utils import Buffer, NotEnoughData
 from asyncua.ua.object_ids import ObjectIds
 from asyncua.ua.ua_binary import (
     extensionobject_from_binary,
@@ -36,6 +36,26 @@ _SEQUENCE = struct.Struct("<Iqi")
 
 _PARTS = ((2, "I", "status"), (4, "q", "source"), (16, "2x", ""), (8, "q", "server"), (32, "2x", ""))
 """What may follow a value: the bit of the mask, its form, and what it is; picoseconds are skipped."""
+
+
+class _Sound(Buffer):
+    """The library's buffer, which would go backwards, and for ever, when bytes name a size below zero."""
+
+    def read(self, size: int) -> bytes:
+        """The next bytes."""
+        if size < 0:
+            raise NotEnoughData(f"a size of {size}")
+        return super().read(size)
+
+    def skip(self, size: int) -> None:
+        """Leave them out."""
+        if size < 0:
+            raise NotEnoughData(f"a size of {size}")
+        super().skip(size)
+
+    def copy(self, size: int = -1) -> _Sound:
+        """The same, as far as ``size``."""
+        return _Sound(self._data, self._cur_pos, self._size if size == -1 else min(size, self._size))
 
 
 class _Layout:
@@ -73,7 +93,7 @@ def data_value(data: bytes, at: int) -> tuple[Update, int]:
         absent = (*parts, 0)
         return (parts[0], absent[layout.status], absent[layout.source], absent[layout.server]), at + layout.size
     mask = data[at] & 0x3F
-    buffer = Buffer(data, at + 1)
+    buffer = _Sound(data, at + 1)
     value = variant_from_binary(buffer).Value if mask & 1 else None
     tail = _TAILS[mask]
     absent = (*tail.unpack(data, buffer.cur_pos), 0)
@@ -135,7 +155,7 @@ def message(subscription: int, data: bytes, at: int) -> Message:
     at += _SEQUENCE.size
     notifications: list[Any] = []
     for _ in range(count):
-        buffer = Buffer(data, at)
+        buffer = _Sound(data, at)
         kind = nodeid_from_binary(buffer)
         body = buffer.cur_pos + 5
         if kind == DATA_CHANGE and data[buffer.cur_pos] == 1:
@@ -143,7 +163,7 @@ def message(subscription: int, data: bytes, at: int) -> Message:
             notifications.append(Changes(data_changes(data, body)))
             at = body + length
         else:
-            whole = Buffer(data, at)
+            whole = _Sound(data, at)
             notifications.append(extensionobject_from_binary(whole))
             at = whole.cur_pos
     return Message(subscription, sequence, notifications)
@@ -178,7 +198,7 @@ def created_items(data: bytes) -> list[int] | None:
 
 def _header(data: bytes) -> int:
     """Where the parameters of a response begin."""
-    buffer = Buffer(data)
+    buffer = _Sound(data)
     nodeid_from_binary(buffer)
     struct_from_binary(ua.ResponseHeader, buffer).ServiceResult.check()
     return buffer.cur_pos

@@ -388,3 +388,10 @@ def test_the_bytes_of_an_unknown_structure_are_skipped() -> None:
     value = ua.DataValue(ua.Variant(unknown, TYPES.ExtensionObject), SourceTimestamp=NOW)
     told = publish_response(published(changes((1, value), (2, ua.DataValue(ua.Variant(1.5, TYPES.Double))))))
     assert [update[0] for _, update in told.notifications[0]][1] == 1.5
+
+
+def test_a_size_below_zero_is_an_error_and_no_way_back() -> None:
+    """A table of strings of which one has a size of -9: the library's buffer would read it again and again."""
+    head = bytes.fromhex("00000000a4a4a4000000000011003100 00a401000000000100000000f7ffffff".replace(" ", ""))
+    with pytest.raises(Exception, match="a size of -|Not enough data"):
+        publish_response(head + bytes(64))

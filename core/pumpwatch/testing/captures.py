@@ -13,6 +13,15 @@ A folder of ``testcases/`` holds
     ``[at]`` (tag to time), ``[[records]]`` (all, in order: kind and any of their fields), or ``[error]`` with kind and
     a part of its text. ``checksum = false`` says that its frames carry none, so that some damage cannot be seen.
 
+A device that calls the server has, instead of ``capture.hex``,
+
+``call.http``
+    What it sent, as it passed: request line, headers, an empty line, the body. Its ``expected.toml`` has ``status``
+    (of the answer; 200 if it is left out) instead of ``read``.
+
+A driver whose library opens the connection has neither: its ``expected.toml`` says ``served = true``, and beside the
+folders stands a ``device.py`` with ``serve(case)``, an async context manager that gives the address of a small server.
+
 Beside the folders there may be a ``device.py`` with ``refuse(request: bytes) -> bytes``: what the device says to a
 request that is not in the capture. Without it, it says nothing.
 """
@@ -30,13 +39,15 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pumpwatch.contracts import Site
+from pumpwatch.contracts import Call, Site
 from pumpwatch.errors import BadConfig
 from pumpwatch.model import Quality
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
+    from types import ModuleType
 
     from pumpwatch.contracts import Driver, Line
     from pumpwatch.model import Reading, Sample, Tag
@@ -110,7 +121,7 @@ class TestCase:
         """Read a folder; raises ``BadConfig`` naming the file."""
         try:
             expected = tomllib.loads((folder / "expected.toml").read_text(encoding="utf-8"))
-            text = (folder / "capture.hex").read_text(encoding="utf-8")
+            text = "" if expected.get("served") else (folder / "capture.hex").read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise BadConfig(f"{folder}: {error}; a testcase is a folder with capture.hex and expected.toml") from error
         if not isinstance(expected.get("now"), datetime):
@@ -141,6 +152,18 @@ class TestCase:
     @cached_property
     def refuse(self) -> Refuse | None:
         """What the device says to what is not in the capture."""
+        refuse: Refuse | None = getattr(self._device, "refuse", None)
+        return refuse
+
+    def serve(self) -> AbstractAsyncContextManager[str]:
+        """A server as the case has it, and its address. Raises ``BadConfig``."""
+        if (serve := getattr(self._device, "serve", None)) is None:
+            raise BadConfig(f"{self.folder.parent}/device.py: serve(case) is missing; it gives the address of a server")
+        server: AbstractAsyncContextManager[str] = serve(self)
+        return server
+
+    @cached_property
+    def _device(self) -> ModuleType | None:
         file = self.folder.parent / "device.py"
         if not file.is_file():
             return None
@@ -149,8 +172,7 @@ class TestCase:
             raise BadConfig(f"{file} is not a Python file")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        refuse: Refuse = module.refuse
-        return refuse
+        return module
 
     def answer(self, request: bytes) -> bytes | None:
         """What the device says."""
@@ -159,9 +181,7 @@ class TestCase:
 
     def driver(self, kind: type[Driver], line: Line) -> Driver:
         """A driver for this device. Raises ``BadConfig`` and what pydantic raises."""
-        where = self.expected.get("site", {})
-        site = Site("S01", "D1", "S01-D1", tuple(where.get("nozzles", ())), tuple(where.get("tanks", ())))
-        return kind(kind.Settings.model_validate(self.expected.get("settings", {})), site, line)
+        return _driver(self.expected, kind, line)
 
     def tags(self, driver: Driver) -> list[Tag]:
         """Those to ask for."""
@@ -171,8 +191,11 @@ class TestCase:
             raise BadConfig(f"{self.folder}/expected.toml: the driver has no tag {unknown[0]!r}")
         return [tags[name] for name in names]
 
-    def differences(self, outcome: Reading | Exception) -> list[str]:
-        """What came and should not have, or the other way; nothing when all is as expected."""
+    def differences(self, outcome: Reading | Exception, *, again: bool = False) -> list[str]:
+        """What came and should not have, or the other way; nothing when all is as expected.
+
+        ``again``: it was read before, so that records may have been told already.
+        """
         if isinstance(outcome, Exception):
             wanted = self.expected.get("error")
             if wanted is None:
@@ -181,35 +204,104 @@ class TestCase:
             return [] if said else [f"{outcome!r} instead of {wanted['kind']}({wanted.get('says', '')!r})"]
         if self.fails:
             return [f"values instead of {self.expected['error']['kind']}"]
-        found = [*self._samples(outcome.samples)]
-        return found + self._records(list(outcome.records))
+        found = _samples(self.expected, outcome.samples)
+        return found if again else [*found, *_records(self.expected, outcome.records)]
 
-    def _samples(self, samples: Sequence[Sample]) -> list[str]:
-        last = {sample.tag: sample for sample in samples}
-        found = []
-        for tag, value in self.expected.get("samples", {}).items():
-            given = last[tag].value if tag in last else "nothing"
-            if not _same(given, value):
-                found.append(f"{tag} is {given!r}, not {value!r}")
-        bad = {tag: sample.quality.name for tag, sample in last.items() if sample.quality is not Quality.GOOD}
-        if bad != self.expected.get("qualities", {}):
-            found.append(f"bad are {bad}, not {self.expected.get('qualities', {})}")
-        for tag, at in self.expected.get("at", {}).items():
-            if tag not in last or last[tag].at != at:
-                found.append(f"{tag} is of {last[tag].at if tag in last else None}, not {at}")
-        return found
 
-    def _records(self, records: Sequence[object]) -> list[str]:
-        wanted = self.expected.get("records", [])
-        kinds, given = [each["kind"] for each in wanted], [type(record).__name__ for record in records]
-        if kinds != given:
-            return [f"the records are {given}, not {kinds}"]
-        return [
-            f"{each['kind']}.{name} is {_field(record, name)!r}, not {value!r}"
-            for record, each in zip(records, wanted, strict=True)
-            for name, value in each.items()
-            if name != "kind" and not _same(_field(record, name), value)
-        ]
+@dataclass(frozen=True)
+class CallCase:
+    """One folder of a device that calls."""
+
+    folder: Path
+    call: Call = field(repr=False)
+    expected: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(cls, folder: Path) -> CallCase:
+        """Read a folder; raises ``BadConfig`` naming the file."""
+        try:
+            expected = tomllib.loads((folder / "expected.toml").read_text(encoding="utf-8"))
+            sent = (folder / "call.http").read_bytes()
+        except (OSError, ValueError) as error:
+            raise BadConfig(f"{folder}: {error}; a testcase is a folder with call.http and expected.toml") from error
+        if not isinstance(expected.get("now"), datetime):
+            raise BadConfig(f"{folder}/expected.toml: `now` is missing; write a time with its offset, as it was then")
+        return cls(folder, _call(sent, folder / "call.http"), expected)
+
+    @property
+    def name(self) -> str:
+        """The folder's."""
+        return self.folder.name
+
+    @property
+    def now(self) -> datetime:
+        """When it was."""
+        now: datetime = self.expected["now"]
+        return now
+
+    @property
+    def status(self) -> int:
+        """What it is answered."""
+        return int(self.expected.get("status", 200))
+
+    @property
+    def has_checksum(self) -> bool:
+        """Whether its body is signed."""
+        return bool(self.expected.get("checksum", True))
+
+    def driver(self, kind: type[Driver], line: Line) -> Driver:
+        """A driver for this device. Raises ``BadConfig`` and what pydantic raises."""
+        return _driver(self.expected, kind, line)
+
+    def differences(self, status: int, brought: Reading) -> list[str]:
+        """What came and should not have, or the other way; nothing when all is as expected."""
+        found = [] if status == self.status else [f"the answer is {status}, not {self.status}"]
+        return [*found, *_samples(self.expected, brought.samples), *_records(self.expected, brought.records)]
+
+
+def _call(sent: bytes, file: Path) -> Call:
+    head, gap, body = sent.replace(b"\r\n", b"\n").partition(b"\n\n")
+    request, *lines = head.decode("latin-1").splitlines() or [""]
+    words = request.split()
+    if len(words) != 3 or not gap:
+        raise BadConfig(f"{file}: no request; write `POST /call/S01/D1 HTTP/1.1`, headers, an empty line and the body")
+    pairs = (line.partition(":") for line in lines)
+    return Call(words[0], {name.strip().lower(): value.strip() for name, _, value in pairs}, body, words[1])
+
+
+def _driver(expected: Mapping[str, Any], kind: type[Driver], line: Line) -> Driver:
+    where = expected.get("site", {})
+    site = Site("S01", "D1", "S01-D1", tuple(where.get("nozzles", ())), tuple(where.get("tanks", ())))
+    return kind(kind.Settings.model_validate(expected.get("settings", {})), site, line)
+
+
+def _samples(expected: Mapping[str, Any], samples: Sequence[Sample]) -> list[str]:
+    last = {sample.tag: sample for sample in samples}
+    found = []
+    for tag, value in expected.get("samples", {}).items():
+        given = last[tag].value if tag in last else "nothing"
+        if not _same(given, value):
+            found.append(f"{tag} is {given!r}, not {value!r}")
+    bad = {tag: sample.quality.name for tag, sample in last.items() if sample.quality is not Quality.GOOD}
+    if bad != expected.get("qualities", {}):
+        found.append(f"bad are {bad}, not {expected.get('qualities', {})}")
+    for tag, at in expected.get("at", {}).items():
+        if tag not in last or last[tag].at != at:
+            found.append(f"{tag} is of {last[tag].at if tag in last else None}, not {at}")
+    return found
+
+
+def _records(expected: Mapping[str, Any], records: Sequence[object]) -> list[str]:
+    wanted = expected.get("records", [])
+    kinds, given = [each["kind"] for each in wanted], [type(record).__name__ for record in records]
+    if kinds != given:
+        return [f"the records are {given}, not {kinds}"]
+    return [
+        f"{each['kind']}.{name} is {_field(record, name)!r}, not {value!r}"
+        for record, each in zip(records, wanted, strict=True)
+        for name, value in each.items()
+        if name != "kind" and not _same(_field(record, name), value)
+    ]
 
 
 def _field(record: object, name: str) -> object:
@@ -227,9 +319,16 @@ def _same(given: object, wanted: object) -> bool:
     return given == wanted
 
 
-def load_cases(folder: Path) -> list[TestCase]:
-    """Every testcase below a folder ``testcases/``, by name."""
-    return [TestCase.load(file.parent) for file in sorted(folder.glob("*/expected.toml"))]
+def load_cases(folder: Path, *, served: bool = False) -> list[TestCase]:
+    """Every testcase with bytes, or every ``served`` one, below a folder ``testcases/``, by name."""
+    files = sorted(folder.glob("*/expected.toml"))
+    cases = [TestCase.load(file.parent) for file in files if not (file.parent / "call.http").exists()]
+    return [case for case in cases if bool(case.expected.get("served")) == served]
+
+
+def load_calls(folder: Path) -> list[CallCase]:
+    """Every call below a folder ``testcases/``, by name."""
+    return [CallCase.load(file.parent) for file in sorted(folder.glob("*/call.http"))]
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 @asynccontextmanager
 async def serve(case: TestCase) -> AsyncIterator[str]:
     """The address it is at."""
-    from asyncua import Server, ua  # noqa: PLC0415 - an extra, and slow to load
+    from asyncua import ua  # noqa: PLC0415 - an extra, and slow to load
+    from asyncua.server.server import Server  # noqa: PLC0415
 
     probe = await asyncio.get_running_loop().create_server(asyncio.Protocol, "127.0.0.1", 0)
     port = probe.sockets[0].getsockname()[1]
@@ -34,11 +36,13 @@ async def serve(case: TestCase) -> AsyncIterator[str]:
         for part in path:
             folder = f"{above}/{part}"
             if folder not in folders:
-                named = ua.NodeId(folder, index), ua.QualifiedName(part, index)
+                named = ua.NodeId.from_string(f"ns={index};s={folder}"), ua.QualifiedName(part, index)
                 folders[folder] = await folders[above].add_object(*named)
             above = folder
-        variable = await folders[above].add_variable(ua.NodeId(name, index), ua.QualifiedName(last, index), value)
-        data = ua.DataValue(ua.Variant(value), SourceTimestamp=case.now)
+        variable = await folders[above].add_variable(
+            ua.NodeId.from_string(f"ns={index};s={name}"), ua.QualifiedName(last, index), value
+        )
+        data = ua.DataValue(ua.Variant(value), SourceTimestamp=ua.DateTime.fromtimestamp(case.now.timestamp(), UTC))
         await server.write_attribute_value(variable.nodeid, data)
     async with server:
         yield address

@@ -93,6 +93,78 @@ async def test_a_fault_is_found_and_its_remedy_named(
         task.cancel()  # what it leaked
 
 
+CALLER = """
+import json
+from datetime import datetime
+
+from pumpwatch import Answer, BadReply, Driver, Reading, Refused, Tag, Transaction, hookimpl
+
+
+class Caller(Driver):
+    name = "caller"
+
+    def tags(self):
+        return [Tag("state", "", description="Of the caller")]
+
+    async def read(self, tags, now):
+        return Reading()
+
+    def called(self, call, now):
+        if call.headers.get("key") != "SECRET":
+            raise Refused("show your key")
+        try:
+            told = json.loads(call.body)
+            at = datetime.fromisoformat(told["at"])
+            sale = Transaction("S01-N01", told["seq"], at, at, told["volume"], told["amount"], 7.5)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BadReply(f"no sale: {error}") from error
+        return Answer(), Reading((), [sale])
+
+
+@hookimpl
+def pumpwatch_drivers():
+    return [Caller]
+"""
+CALL = """POST /call/S01/D1 HTTP/1.1
+Key: SECRET
+
+{"seq": 7, "volume": 10.0, "amount": 75.0, "at": "2026-11-22T04:00:00+00:00"}"""
+CALLED = """now = 2026-11-22T04:00:00Z
+checksum = false
+[site]
+nozzles = ["S01-N01"]
+[[records]]
+kind = "Transaction"
+seq = 7
+"""
+CALL_FAULTS = {
+    "without fault": ("", "", ""),
+    "takes other figures": ('told["seq"], at', 'told["seq"] + 1, at', "testcases"),
+    "believes strangers": ('!= "SECRET"', '== "nobody"', "whose_answer"),
+    "raises what it likes": ("KeyError, TypeError", "KeyError", "noise"),
+    "numbers sales by our clock": ('told["seq"], at', "int(now.timestamp()) - 1795319993, at", "repeated"),
+    "takes ends for the whole": ("json.loads(call.body)", "json.loads(call.body + b'}')", "testcases"),
+}
+
+
+@pytest.mark.parametrize("fault", CALL_FAULTS)
+async def test_a_device_that_calls_is_put_to_the_same_rules(fault: str, tmp_path: Path) -> None:
+    right, wrong, name = CALL_FAULTS[fault]
+    assert right in CALLER
+    file = tmp_path / "caller.py"
+    file.write_text(CALLER.replace(right, wrong) if right else CALLER)
+    case = tmp_path / "testcases" / "a-sale"
+    case.mkdir(parents=True)
+    (case / "call.http").write_text(CALL)
+    (case / "expected.toml").write_text(CALLED)
+    (subject,) = Subject.load(file)
+    certificate = await certify(subject)
+    broken = [verdict.rule for verdict in certificate.verdicts if verdict.broken]
+    assert broken == [] if not name else name in broken
+    skipped = {verdict.rule: verdict.skipped for verdict in certificate.verdicts if verdict.skipped}
+    assert skipped["cancellation"] == "the device calls; nothing is asked of it"
+
+
 def test_what_is_no_driver_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "empty.py").write_text("")
     (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pumpwatch.acquisition import Acquisition, Device
+from pumpwatch.cli.benching import opcua
+from pumpwatch.cli.serving import loop_factory
 from pumpwatch.clock import SystemClock
 from pumpwatch.contracts import Site
 from pumpwatch.errors import BadConfig
@@ -58,14 +60,15 @@ def measure() -> tuple[dict[str, float], dict[str, float]]:
             "modbus_pipelined_vs_pymodbus": on_asyncio["pipelined"] / on_asyncio["pymodbus"],
         }
         baselines = {"pymodbus_block_reads_per_cpu_s": on_asyncio["pymodbus"]}
-        if (uvloop := _uvloop()) is not None:
+        if (uvloop := loop_factory()) is not None:
             with asyncio.Runner(loop_factory=uvloop) as runner:
                 on_uvloop = runner.run(_compare(port, one, many))
             figures["modbus_vs_pymodbus_uvloop"] = on_uvloop["ours"] / on_asyncio["pymodbus"]
             figures["modbus_pipelined_uvloop_vs_pymodbus"] = on_uvloop["pipelined"] / on_asyncio["pymodbus"]
             baselines["pymodbus_block_reads_per_cpu_s_uvloop"] = on_uvloop["pymodbus"]
         figures["dead_device_p99_ratio"], baselines["scan_delay_p99_ms"] = asyncio.run(_dead_device(port, one))
-    return figures, baselines
+    of_opcua, beside = opcua.measure()
+    return figures | of_opcua, baselines | beside
 
 
 @contextlib.contextmanager
@@ -87,15 +90,6 @@ def _write_map(file: Path, blocks: int) -> None:
             lines += ["scale = 0.01", 'scan = "fast"', 'description = "a number"']
             address += width
     file.write_text("\n".join(lines), encoding="utf-8")
-
-
-def _uvloop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop  # noqa: PLC0415 - an extra
-    except ImportError:
-        return None
-    made: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return made
 
 
 def _drivers(port: int, file: Path, count: int, outstanding: int = 1) -> tuple[list[WireLine], list[Driver]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from pumpwatch.cli.driving import certify, new, replay
+from pumpwatch.cli.driving import certify, new, probe, reload, replay, trace
 
 __all__ = ["add_to"]
 
@@ -12,6 +12,6 @@ __all__ = ["add_to"]
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     group = typer.Typer(help="For those who write drivers.", no_args_is_help=True)
-    for module in (new, certify, replay):
+    for module in (new, probe, trace, replay, certify, reload):
         module.add_to(group)
     app.add_typer(group, name="driver")

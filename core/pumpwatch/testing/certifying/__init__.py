@@ -4,7 +4,7 @@ Everything is done to the driver over a real TCP connection, with the bytes of i
 broken says where, and what to do about it.
 """
 
-from pumpwatch.testing.certifying import lines, papers  # noqa: F401 - the rules register themselves, in this order
+from pumpwatch.testing.certifying import calls, library, lines, papers  # noqa: F401 - they register their rules
 from pumpwatch.testing.certifying.subject import RULES, Certificate, Grade, Subject, Verdict, certify
 
 __all__ = ["RULES", "Certificate", "Grade", "Subject", "Verdict", "certify"]

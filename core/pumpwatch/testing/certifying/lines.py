@@ -12,13 +12,21 @@ import tracemalloc
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 from typing import Final, TypeAlias
 
 from pumpwatch.errors import NotReachable
 from pumpwatch.model import Reading, Transaction
 from pumpwatch.testing.captures import Misbehaviour, TestCase
-from pumpwatch.testing.certifying.bench import CANCELLED_S, PATIENCE_S, let_go, on_the_bench, sale_of, truth, untrue
+from pumpwatch.testing.certifying.bench import (
+    CANCELLED_S,
+    PATIENCE_S,
+    invented,
+    let_go,
+    on_the_bench,
+    open_files,
+    truth,
+    untrue,
+)
 from pumpwatch.testing.certifying.subject import Grade, NotApplicableError, Subject, rule
 
 BUSY_S: Final = 0.05
@@ -86,7 +94,7 @@ async def _damaged(subject: Subject, damages: Callable[[TestCase], Sequence[tupl
             right = await bench.read()
         if isinstance(right, Exception):
             continue  # told by another rule
-        values, said = truth(case, right)
+        values, said = truth(right)
         for what, damage in damages(case):
             misbehaviour = Misbehaviour(damage=damage)
             async with on_the_bench(subject, case, misbehaviour) as bench:
@@ -213,6 +221,23 @@ async def _hang_up(subject: Subject) -> list[str]:
 
 
 @rule(
+    "repeated",
+    Grade.SILVER,
+    "What is told again is the same record",
+    "Give a sale the device's own number, or one that is kept from when it was first told; never count by yourself.",
+)
+async def _repeated(subject: Subject) -> list[str]:
+    found = []
+    for case in _some(subject.good):
+        async with on_the_bench(subject, case) as bench:
+            first = await bench.read()
+            again = await bench.read(later=timedelta(seconds=5))
+        if isinstance(first, Reading):
+            found += [f"{case.name}, read again: {untrue}" for untrue in untrue(again, {}, truth(first)[1])]
+    return found
+
+
+@rule(
     "noise",
     Grade.SILVER,
     "Noise raises nothing but BadReply, and makes no sale",
@@ -246,15 +271,14 @@ async def _noise_heard(subject: Subject, case: TestCase) -> list[str]:
         right = await bench.hear_all()
     if isinstance(right, Exception):
         return []
-    _, said = truth(case, right)
+    _, said = truth(right)
     async with on_the_bench(subject, damaged) as bench:
         try:
             outcome = await bench.hear_all()
         except Exception as error:
             return [f"{case.name}, with noise: {error!r}"]
     records = () if isinstance(outcome, Exception) else outcome.records
-    sales = [sale_of(record) for record in records if isinstance(record, Transaction)]
-    return [f"{case.name}, with noise: a sale that never was: {sale}" for sale in sales if sale not in said]
+    return [f"{case.name}, with noise: {wrong}" for wrong in invented(records, said)]
 
 
 @rule(
@@ -336,7 +360,7 @@ async def _leaves_nothing(subject: Subject) -> list[str]:
 
     await once()
     gc.collect()
-    tasks, threads, files = len(asyncio.all_tasks()), threading.active_count(), _files()
+    tasks, threads, files = len(asyncio.all_tasks()), threading.active_count(), open_files()
     for _ in range(5):
         await once()
     for _ in range(20):
@@ -345,14 +369,9 @@ async def _leaves_nothing(subject: Subject) -> list[str]:
     left = (
         (len(asyncio.all_tasks()) - tasks, "task"),
         (threading.active_count() - threads, "thread"),
-        (_files() - files, "open file or socket"),
+        (open_files() - files, "open file or socket"),
     )
     return [f"{n} {what}{'s' if n > 1 else ''} left after five connections" for n, what in left if n > 0]
-
-
-def _files() -> int:
-    folder = Path("/proc/self/fd")
-    return len(list(folder.iterdir())) if folder.is_dir() else 0
 
 
 @rule(
@@ -368,7 +387,7 @@ async def _clock_steps(subject: Subject) -> list[str]:
             first = await bench.read()
             if isinstance(first, Exception):
                 continue
-            _, said = truth(case, first)
+            _, said = truth(first)
             for hours in (-1, 2):
                 outcome = await bench.read(later=timedelta(hours=hours))
                 if isinstance(outcome, Exception):

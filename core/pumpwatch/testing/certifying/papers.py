@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from pumpwatch.contracts import Site
 from pumpwatch.settings import load_settings
-from pumpwatch.testing.certifying.subject import Grade, NotApplicableError, Subject, rule
+from pumpwatch.testing.certifying.subject import Grade, NotApplicableError, Subject, Way, rule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pumpwatch.contracts import Ear
+    from pumpwatch.testing.captures import CallCase, TestCase
 
 _HEADINGS: Final = ("## Settings", "## Wiring", "## Known limits", "## Quality")
 _NOT_A_DRIVERS: Final = {
@@ -28,18 +29,22 @@ _ASYNCIO: Final = frozenset(
 )
 
 
-class _NoLine:
-    """A line that must not be touched yet."""
+class NoLine:
+    """A line that must not be touched: not yet, or never by a device that calls."""
 
-    address = "tcp://nowhere:1"
+    def __init__(self, address: str = "tcp://nowhere:1") -> None:
+        self.address = address
 
     async def ask(self, request: bytes, complete: Callable[[bytes], int]) -> bytes:
+        """Must not happen."""
         raise AssertionError("asked")
 
     async def ask_all(self, requests: Sequence[bytes], complete: Callable[[bytes], int]) -> list[bytes]:
+        """Must not happen."""
         raise AssertionError("asked")
 
     async def listen(self) -> Ear:
+        """Must not happen."""
         raise AssertionError("listened")
 
 
@@ -48,11 +53,13 @@ class _NoLine:
     Grade.BRONZE,
     "It names its tags, each once, with a description",
     "Let tags() return the same list of Tags each time, made in __init__ from the settings alone.",
+    tuple(Way),
 )
 async def _tags(subject: Subject) -> list[str]:
     found = []
-    for case in subject.cases[:1]:
-        driver = case.driver(subject.kind, _NoLine())
+    cases: list[TestCase | CallCase] = [*subject.cases, *subject.calls, *subject.served]
+    for case in cases[:1]:
+        driver = case.driver(subject.kind, NoLine())
         tags = driver.tags()
         names = [tag.name for tag in tags]
         found += [f"{name} stands there twice" for name in sorted({n for n in names if names.count(n) > 1})]
@@ -69,6 +76,7 @@ async def _tags(subject: Subject) -> list[str]:
     Grade.BRONZE,
     "Every setting is described and unknown keys are refused",
     "Derive Settings from PluginSettings and give every Field a description.",
+    tuple(Way),
 )
 async def _settings(subject: Subject) -> list[str]:
     fields = subject.kind.Settings.model_fields
@@ -83,6 +91,7 @@ async def _settings(subject: Subject) -> list[str]:
     Grade.BRONZE,
     "The README tells settings, wiring, limits and quality",
     "Write the headings Settings, Wiring, Known limits and Quality, and a row for every setting.",
+    tuple(Way),
 )
 async def _readme(subject: Subject) -> list[str]:
     if not subject.package.is_dir():
@@ -100,6 +109,7 @@ async def _readme(subject: Subject) -> list[str]:
     Grade.BRONZE,
     "sample.toml makes a driver",
     "Put a configuration with a device of this driver into sample.toml; `pumpwatch check` says what is wrong with it.",
+    tuple(Way),
 )
 async def _sample(subject: Subject) -> list[str]:
     if not subject.package.is_dir():
@@ -113,7 +123,7 @@ async def _sample(subject: Subject) -> list[str]:
     for station, device in devices:
         keys = {key: _shown(value) for key, value in device.settings.items()}
         site = Site(station, device.id, device.dispenser, tuple(device.nozzles), tuple(device.tanks))
-        subject.kind(subject.kind.Settings.model_validate(keys), site, _NoLine()).tags()
+        subject.kind(subject.kind.Settings.model_validate(keys), site, NoLine()).tags()
     return []
 
 
@@ -127,6 +137,7 @@ def _shown(value: object) -> object:
     Grade.SILVER,
     "It has no task, sleep, timeout, lock, thread, logger or socket of its own",
     "Leave waiting, retrying, logging and the wire to the runner and the line: ask, decode, return.",
+    tuple(Way),
 )
 async def _own_work_only(subject: Subject) -> list[str]:
     found = []

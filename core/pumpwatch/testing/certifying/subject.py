@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 from pathlib import Path
 from types import ModuleType
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from typing import TypeAlias
 from pumpwatch.contracts import Driver
 from pumpwatch.errors import BadConfig
 from pumpwatch.plugins import Plugins
-from pumpwatch.testing.captures import TestCase, load_cases
+from pumpwatch.testing.captures import CallCase, TestCase, load_calls, load_cases
 
 
 class Grade(IntEnum):
@@ -60,6 +60,14 @@ class NotApplicableError(Exception):
     """A rule that says nothing of such a driver."""
 
 
+class Way(Enum):
+    """How a driver and its devices come together; the value says why a rule of another way does not apply."""
+
+    LINE = "it asks or listens on a line"
+    CALL = "the device calls; nothing is asked of it"
+    LIBRARY = "a library opens the connection; no bytes of its own to play with"
+
+
 @dataclass(frozen=True)
 class Subject:
     """The driver that is examined."""
@@ -68,6 +76,8 @@ class Subject:
     package: Path
     """Its folder, or its file."""
     cases: Sequence[TestCase]
+    calls: Sequence[CallCase] = ()
+    served: Sequence[TestCase] = ()
 
     @classmethod
     def load(cls, path: Path) -> Iterator[Subject]:
@@ -81,9 +91,17 @@ class Subject:
         if set(plugins.drivers) == before:
             raise BadConfig(f"{path} offers no driver; return its class from pumpwatch_drivers()")
         folder = path if path.is_dir() else path.parent
-        cases = load_cases(folder / "testcases")
+        cases, calls = load_cases(folder / "testcases"), load_calls(folder / "testcases")
+        served = load_cases(folder / "testcases", served=True)
         for name in sorted(set(plugins.drivers) - before):
-            yield cls(plugins.drivers[name], path, cases)
+            yield cls(plugins.drivers[name], path, cases, calls, served)
+
+    @property
+    def way(self) -> Way:
+        """How its devices are reached."""
+        if self.kind.called is not Driver.called:
+            return Way.CALL
+        return Way.LIBRARY if self.served and not self.cases else Way.LINE
 
     @property
     def good(self) -> list[TestCase]:
@@ -131,17 +149,41 @@ class Rule:
     remedy: str
     check: Check
     """Where and how it is broken; nothing when it holds. Raises ``NotApplicableError``."""
+    ways: Sequence[Way]
+    """Those that ``check`` is for; see ``also`` for the others."""
+
+    def check_for(self, way: Way) -> Check:
+        """What is asked of a driver of this way. Raises ``NotApplicableError`` when it is nothing."""
+        if way in self.ways:
+            return self.check
+        if (check := _ALSO.get((self.name, way))) is None:
+            raise NotApplicableError(way.value)
+        return check
 
 
+_ALSO: dict[tuple[str, Way], Check] = {}
+"""What rules ask of drivers of other ways."""
 RULES: list[Rule] = []
 """All of them, in the order in which they are put."""
 
 
-def rule(name: str, grade: Grade, title: str, remedy: str) -> Callable[[Check], Check]:
+def rule(
+    name: str, grade: Grade, title: str, remedy: str, ways: Sequence[Way] = (Way.LINE,)
+) -> Callable[[Check], Check]:
     """Make a rule of a function."""
 
     def add(check: Check) -> Check:
-        RULES.append(Rule(name, grade, title, remedy, check))
+        RULES.append(Rule(name, grade, title, remedy, check, ways))
+        return check
+
+    return add
+
+
+def also(name: str, way: Way) -> Callable[[Check], Check]:
+    """Let a function check a rule for another way."""
+
+    def add(check: Check) -> Check:
+        _ALSO[name, way] = check
         return check
 
     return add
@@ -158,7 +200,7 @@ async def certify(
         skipped = ""
         broken: list[str] = []
         try:
-            broken = await each.check(subject)
+            broken = await each.check_for(subject.way)(subject)
         except NotApplicableError as error:
             skipped = str(error)
         except Exception as error:  # the driver is a plugin: it may raise anything anywhere
