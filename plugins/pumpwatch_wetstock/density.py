@@ -29,7 +29,7 @@ from pumpwatch import (
     from_us,
     to_us,
 )
-from pumpwatch.courses import DAY_US, HOUR_US
+from pumpwatch.courses import DAY_US, HOUR_US, median
 from pumpwatch.wording import local, tank_label, title
 from pumpwatch_wetstock.figures import TIME
 from pumpwatch_wetstock.loads import Load, Shift, against_papers, against_usual, loads_of
@@ -288,7 +288,7 @@ def _blocks(levels: Levels, until_us: int) -> tuple[Ints, Floats]:
     """(n,) ends of the blocks of six hours that are over, and the median density of each."""
     numbers, first = np.unique(levels.at_us // _BLOCK_US, return_index=True)
     ends = (numbers + 1) * _BLOCK_US
-    medians = np.array([float(np.median(part)) for part in np.split(levels.density_kg_m3, first[1:])])
+    medians = np.array([median(part) for part in np.split(levels.density_kg_m3, first[1:])])
     return ends[ends <= until_us], medians[ends <= until_us]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, NOISE_DAYS, Course
+from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, NOISE_DAYS, Course, median
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -150,8 +150,8 @@ def _usual(
         rows = slice(stop - int(size[place]), stop)
         mine = values[rows][told[rows]]
         if len(mine) >= 8:
-            centre[place] = np.median(mine)
-            spread[place] = 1.4826 * np.median(np.abs(mine - centre[place]))
+            centre[place] = median(mine)
+            spread[place] = 1.4826 * median(np.abs(mine - centre[place]))
     deviation = np.full(len(day), np.inf)
     for place, today in enumerate(day.tolist()):
         first = int(np.searchsorted(day, today - NOISE_DAYS))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pumpwatch.courses import HOUR_US, MINUTE_US
+from pumpwatch.courses import HOUR_US, MINUTE_US, median
 from pumpwatch_wetstock.matching import SETTLED_US, Match, is_whole, matches
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ def _held(levels: Levels, row: int) -> float:
 
 def _mean(values: Floats) -> tuple[float, float]:
     """Median of some readings and its deviation."""
-    middle = float(np.median(values))
-    spread = 1.4826 * float(np.median(np.abs(values - middle)))
+    middle = median(values)
+    spread = 1.4826 * median(np.abs(values - middle))
     return middle, max(1.25 * max(spread, 0.5) / math.sqrt(len(values)), _READING_SD)
 
 
@@ -167,8 +167,8 @@ def against_usual(late: list[Load], before: list[Load]) -> Shift | None:
     if len(before) < _FEWEST:
         return None
     known = np.array([load.density for load in before])
-    middle, count = float(np.median(known)), len(before)
-    robust = 1.4826 * float(np.median(np.abs(known - middle)))
+    middle, count = median(known), len(before)
+    robust = 1.4826 * median(np.abs(known - middle))
     spread = max(math.sqrt((_WORTH * _USUAL_SD**2 + count * robust**2) / (_WORTH + count)), _USUAL_SD)
     usual = float(np.clip(known, middle - 2.0 * spread, middle + 2.0 * spread).mean())
     value, sd = _weighted([load.density - usual for load in late], [load.sd for load in late], spread)

@@ -31,7 +31,7 @@ from pumpwatch import (
     from_us,
     to_us,
 )
-from pumpwatch.courses import DAY_US, HOUR_US, courses, work_on
+from pumpwatch.courses import DAY_US, HOUR_US, courses, median, work_on
 from pumpwatch.wording import local, tank_label, title
 from pumpwatch_wetstock.figures import TIME
 
@@ -162,7 +162,7 @@ class WaterIngress(Review):
             found = self._slope(at_us, water, row, days, now)
             if found is not None:
                 return found
-        usual = float(np.median(week))
+        usual = median(week)
         sd = _usual_mm(at_us, water, end - DAY_US, 1)
         if now - usual < max(settings.step_mm, settings.sigmas * sd):
             return None
@@ -286,7 +286,7 @@ def _blocks(levels: Levels, until_us: int) -> tuple[Ints, Floats]:
     numbers, first = np.unique(block, return_index=True)
     parts = np.split(water, first[1:]) if len(numbers) else []
     ends = (numbers + 1) * _BLOCK_US
-    medians = np.array([float(np.median(part)) for part in parts])
+    medians = np.array([median(part) for part in parts])
     over = ends <= until_us
     return ends[over], medians[over]
 
@@ -300,7 +300,7 @@ def _occasions(works: list[int], at_us: int) -> int:
 def _about(at_us: Ints, water: Floats, end_us: int) -> float | None:
     """The median of the day of blocks about this time; None where there is none."""
     around = water[slice(*np.searchsorted(at_us, [end_us - DAY_US // 2 + 1, end_us + DAY_US // 2]))]
-    return float(np.median(around)) if len(around) else None
+    return median(around) if len(around) else None
 
 
 def _usual_mm(at_us: Ints, water: Floats, end_us: int, days: int) -> float:
@@ -308,7 +308,7 @@ def _usual_mm(at_us: Ints, water: Floats, end_us: int, days: int) -> float:
     rows = np.arange(*np.searchsorted(at_us, [end_us - _NOISE_DAYS * DAY_US, end_us + 1]))
     before = np.searchsorted(at_us, at_us[rows] - days * DAY_US)
     changes = (water[rows] - water[before])[at_us[before] == at_us[rows] - days * DAY_US]
-    return max(1.4826 * float(np.median(np.abs(changes))), _FLOOR_MM) if len(changes) >= _FEWEST else 3.0 * _FLOOR_MM
+    return max(1.4826 * median(np.abs(changes)), _FLOOR_MM) if len(changes) >= _FEWEST else 3.0 * _FLOOR_MM
 
 
 def _begun(at_us: Ints, water: Floats, row: int, before_mm: float, now_mm: float) -> int:

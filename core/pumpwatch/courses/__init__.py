@@ -8,6 +8,7 @@ from pumpwatch.courses.course import (
     courses,
     expansion,
     litres_20c,
+    median,
     sold_until,
 )
 from pumpwatch.courses.excuses import (
@@ -38,6 +39,7 @@ __all__ = [
     "expansion",
     "is_work",
     "litres_20c",
+    "median",
     "misplaced_l",
     "sold_until",
     "work_on",
