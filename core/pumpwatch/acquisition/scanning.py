@@ -142,7 +142,7 @@ class Acquisition:
     async def renew(self, path: str, driver: Driver) -> None:
         """Give the device ``station/device`` another driver between two scans; the others notice nothing."""
         device = next(device for device in self.devices if device.path == path)
-        async with device.turn:
+        async with device.turn, self._scans[path].passing_on:
             if (task := self._tasks.get(path)) is not None:
                 task.cancel()
                 await asyncio.wait({task})
@@ -225,6 +225,8 @@ class _Scan:
         self._displays = Displays(device.site)
         self._lost_a_call = False
         self.tracing = Tracing(device.driver, clock)
+        self.passing_on = asyncio.Lock()
+        """Held while what a scan brought is published: a driver that is replaced must not take it along."""
 
     async def run(self, phase: float) -> None:
         """Scan until cancelled, beginning at ``phase`` (0 to 1) of the period."""
@@ -243,7 +245,8 @@ class _Scan:
                 with self.tracing.turn():
                     outcome = await self._read([tag for c in ready for tag in self._tags[c]])
             if not (device.calls and device.connected is None and isinstance(outcome, Reading)):
-                await self._settle(outcome, began)  # who has not called yet is neither here nor gone
+                async with self.passing_on:  # who has not called yet is neither here nor gone
+                    await self._settle(outcome, began)
             ended = clock.monotonic()
             for scan_class in ready:
                 period = self._periods[scan_class]

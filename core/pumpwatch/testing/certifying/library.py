@@ -103,12 +103,8 @@ async def _made(subject: Subject, case: TestCase, address: str) -> AsyncIterator
 async def _read(
     case: TestCase, driver: Driver, seconds: float = CONNECTED_S, later: timedelta = timedelta(0)
 ) -> Reading | Exception:
-    async def scan() -> Reading:
-        await driver.connect()
-        return await driver.read(case.tags(driver), case.now + later)
-
     try:
-        return await within(scan(), seconds)
+        return await within(_scan(case, driver, later), seconds)
     except (PumpwatchError, TimeoutError) as error:
         return error
 
@@ -223,9 +219,9 @@ async def _cancelled_anywhere(subject: Subject) -> list[str]:
     return found
 
 
-async def _scan(case: TestCase, driver: Driver) -> Reading:
+async def _scan(case: TestCase, driver: Driver, later: timedelta = timedelta(0)) -> Reading:
     await driver.connect()
-    return await driver.read(case.tags(driver), case.now)
+    return await driver.read(case.tags(driver), case.now + later)
 
 
 @also("leaves_nothing", Way.LIBRARY)
