@@ -114,3 +114,28 @@ async def test_a_driver_that_is_wrong_leaves_the_old_one(tmp_path: Path, wrong: 
         assert engine.plugins.drivers["first"] is type(driver)
         with pytest.raises(BadConfig, match="no driver 'none'"):
             await engine.reload("none")
+
+
+async def test_what_the_old_driver_read_is_published_before_it_goes(tmp_path: Path, monkeypatch) -> None:
+    async with serving(tmp_path) as (engine, _):
+        await says(engine, "A", "old")
+        publish, gate, held, told = engine.hub.publish, asyncio.Event(), asyncio.Event(), []
+
+        async def slowly(batch) -> None:
+            if batch.samples.paths and batch.samples.paths[0].startswith("S01/A/"):
+                held.set()
+                await gate.wait()
+                told.append(batch)
+            await publish(batch)
+
+        monkeypatch.setattr(engine.hub, "publish", slowly)
+        engine.acquisition._scans["S01/A"]._sent.clear()  # so that the next scan has news
+        async with asyncio.timeout(30):
+            await held.wait()
+            reloading = asyncio.create_task(engine.reload("first"))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert not reloading.done()
+            gate.set()
+            assert await reloading == ["S01/A"]
+        assert told
