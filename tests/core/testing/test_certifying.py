@@ -19,6 +19,7 @@ TAGS = "    def tags(self)"
 TRY, EXCEPT = "            try:\n", "            except BaseException:\n"
 OPENS = f"{CONNECT}        self._kept = os.open('/dev/null', 0)\n\n"
 STARTS = f"{CONNECT}        asyncio.ensure_future(asyncio.sleep(60))\n\n"
+BUSY = "        began = time.thread_time()\n        while time.thread_time() < began + 1:\n            pass\n"
 IGNORED = "    model_config = {'extra': 'ignore'}\n"
 FAULTS = {
     "ignores the check": (CODEC, "if _framed(body) != reply:", "if False:", "checksum"),
@@ -45,7 +46,7 @@ FAULTS = {
         STARTS + TAGS,
         "leaves_nothing",
     ),
-    "works too long": (DRIVER, LAST, f"        sum(range(10_000_000))\n{LAST}", "short_work"),
+    "works too long": (DRIVER, LAST, BUSY + LAST, "short_work"),
     "stops the pump": (DRIVER, ASK, f"{ASK}            await self.line.ask(b'X', len)\n", "asks_what_is_shown"),
     "describes nothing": (DRIVER, '"0 hung up, 1 lifted, 2 filling"', '""', "tags"),
     "lets unknown keys pass": (DRIVER, "    address: int =", f"{IGNORED}    address: int =", "settings"),
@@ -78,7 +79,7 @@ async def test_a_fault_is_found_and_its_remedy_named(
     package = made(tmp_path, f"spoilt{list(FAULTS).index(fault)}")
     source = (package / file).read_text(encoding="utf-8")
     assert right in source
-    imports = "import asyncio\nimport os\n" if file == DRIVER else ""
+    imports = "import asyncio\nimport os\nimport time\n" if file == DRIVER else ""
     spoilt = source.replace(right, wrong).replace("from collections.abc", imports + "from collections.abc", 1)
     (package / file).write_text(spoilt, encoding="utf-8")
     monkeypatch.syspath_prepend(str(package.parent))
