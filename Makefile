@@ -27,8 +27,9 @@ setup: .venv/.installed ## install everything into .venv (once, and when its lis
 run: setup ## run the simulated county, the server and the dashboards (ARGS='…')
 	@exec $(BIN)/pumpwatch demo $(ARGS)
 
+# A file of tests stays in one process, so that what it starts for all of them is started once.
 test: setup ## run the tests (ARGS='tests/core -k …')
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 # Not part of `make test`: atheris is for Linux, and each codec takes its minute.
 fuzz: setup ## feed every codec with anything, a minute each (CODECS='dart ifsf' SECONDS=60)
