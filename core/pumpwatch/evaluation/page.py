@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
@@ -20,12 +21,13 @@ them is; `pumpwatch evaluate --out DIR` makes the same with pictures, on these f
 its `truth.json` (`--data-set DIR --truth FILE`).
 """
 
+_FEW_RULES: Final = 4
 _MEANINGS: Final = files("pumpwatch.evaluation").joinpath("assets", "meanings.md").read_text(encoding="utf-8")
 
 
 def performance_page(scores: Mapping[str, Any]) -> str:
     """The whole page, Markdown."""
-    parts = [_HEAD, *_judged(scores["fleets"]), *_false_alarms(scores["false_alarms"])]
+    parts = [_HEAD, *_judged(scores), *_false_alarms(scores["false_alarms"])]
     if scores["scenarios"]:
         parts += [*_scenarios(scores["scenarios"]), *_causes(scores)]
     for each in summaries(scores):
@@ -50,9 +52,10 @@ def _summary(each: Summary) -> Iterator[str]:
     )
 
 
-def _judged(fleets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _judged(scores: Mapping[str, Any]) -> Iterator[str]:
     yield "## What was judged\n"
-    heads = ("fleet", "seed", "stations", "days", "nozzle-years", "of them honest", "items")
+    heads = ("fleet", "seed", "stations", "days", "nozzle-years", "of them honest", "items", "by")
+    every = scores["rules"].get("on", ())
     yield from _table(
         heads,
         (
@@ -64,10 +67,21 @@ def _judged(fleets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
                 amount(each["nozzle_years"]),
                 amount(each["honest_nozzle_years"]),
                 str(each["items"]),
+                _rules_words(each.get("rules", every), every, scores["rules"]["packages"]),
             )
-            for each in fleets
+            for each in scores["fleets"]
         ),
     )
+
+
+def _rules_words(rules: Sequence[str], every: Sequence[str], packages: Mapping[str, str]) -> str:
+    """All of them, a few by name, more by their packages."""
+    if len(rules) == len(every):
+        return f"all {len(every)} rules" if every else ""
+    if len(rules) <= _FEW_RULES:
+        return ", ".join(f"`{rule}`" for rule in rules)
+    told = Counter(packages[rule] for rule in rules if rule in packages)
+    return ", ".join(f"{count} of `{package}`" for package, count in sorted(told.items()))
 
 
 def _false_alarms(false: Mapping[str, Any]) -> Iterator[str]:

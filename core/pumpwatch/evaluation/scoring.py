@@ -121,7 +121,7 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         for rule, reasons in part["rules"]["off"].items():
             off[rule].update(reasons)
     merged = _told(
-        [fleet for part in parts for fleet in part["fleets"]],
+        [{"rules": part["rules"].get("on", ())} | fleet for part in parts for fleet in part["fleets"]],
         [item for part in parts for item in part["items"]],
         [alarm for part in parts for alarm in part["false_alarms"]["alarms"]],
         [_judged_years(part) for part in parts],

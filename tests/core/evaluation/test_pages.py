@@ -13,7 +13,7 @@ from test_scoring import item, trial
 from pumpwatch.evaluation import pictures
 from pumpwatch.evaluation.page import performance_page
 from pumpwatch.evaluation.report import report_page
-from pumpwatch.evaluation.scoring import score
+from pumpwatch.evaluation.scoring import merge, score
 from pumpwatch.evaluation.summaries import summaries
 from pumpwatch.evaluation.words import amount, rate_words, size_words, spread_words
 from pumpwatch.model import Estimate
@@ -81,6 +81,24 @@ def test_the_published_table() -> None:
     assert "1 in 0.3" in page.replace("\n", " ")
     assert "do not edit" in page
     assert "What is found" not in performance_page(scores(wrong=False))
+
+
+def test_the_published_table_says_which_rules_judged_which_fleet() -> None:
+    """Parts that were judged by different rules: all of them, a few by name, more by their packages."""
+    few, many = ["tank_balance", "selective_delivery"], ["amount", "price", "display", "pulses", "sequence"]
+    parts = [score([trial()]) for _ in range(3)]
+    for part, on in zip(parts, (few, many, few + many), strict=True):
+        part["rules"]["on"] = on
+        part["rules"]["packages"] = dict.fromkeys(few, "pumpwatch_physics") | {
+            rule: "pumpwatch_tax" if rule == "sequence" else "pumpwatch_metering" for rule in many
+        }
+    page = performance_page(merge(parts)).partition("## False alarms")[0]
+    judged = [line.split("|")[-2].strip() for line in page.splitlines() if line.startswith("| `")]
+    assert judged == [
+        "`tank_balance`, `selective_delivery`",
+        "4 of `pumpwatch_metering`, 1 of `pumpwatch_tax`",
+        "all 7 rules",
+    ]
 
 
 def test_what_both_pages_share() -> None:

@@ -541,6 +541,7 @@ def test_parts_put_together_are_the_whole() -> None:
     whole = score(trials)
     merged = merge([score(trials[:1]), score(trials[1:])])
     assert merged["rules"].pop("on") == []
+    assert [fleet.pop("rules") for fleet in merged["fleets"]] == [(), (), ()]
     told = whole["false_alarms"]
     parts = [*told["by_rule"].values(), *told["by_package"].values(), *told["by_group"].values()]
     for rates in (told, *parts):
