@@ -109,8 +109,7 @@ class Sales:
         if nozzle_id not in self.nozzle_ids:
             return slice(0, 0)
         code = self.nozzle_ids.index(nozzle_id)
-        first, last = np.searchsorted(self.nozzle, [code, code + 1])
-        return slice(int(first), int(last))
+        return slice(*self.nozzle.searchsorted(np.array([code, code + 1], self.nozzle.dtype)).tolist())
 
     def is_paid(self, payment: str) -> NDArray[np.bool_]:
         """(n,) which fillings were paid in this way (``cash``, ``own_use`` …)."""
@@ -277,7 +276,9 @@ class StationPast:
         return frozenset(channel for channel, there in told.items() if there)
 
     def between(self, start: datetime, end: datetime) -> StationPast:
-        """The same past with records of start <= time < end only."""
+        """The same past with records of start <= time < end only; itself where that leaves nothing out."""
+        if start <= self.start and self.end <= end:
+            return self
         first, last = to_us(start), to_us(end)
 
         def cut(records: Sequence[Any]) -> tuple[Any, ...]:

@@ -9,9 +9,10 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -79,8 +80,14 @@ class Day:
     """Mean square of the level's movement in the calmest four fifths of them, mm², as of a normal."""
     unmoved: float
     """Share of them in which it did not move at all."""
-    drawn: int
-    """Intervals with a sale that must move the level."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Whether the level moved on one local day while fuel was drawn."""
+
+    intervals: int
+    """With a sale that must move the level."""
     stuck: float
     """Share of those in which it did not."""
 
@@ -123,27 +130,29 @@ class TooClean(Review):
         offset_us = round(self.settings.utc_offset_h * HOUR_US)
         first, last = ((to_us(at) + offset_us) // DAY_US for at in (since, until))
         for tank_id, levels in sorted(past.levels.items()):
-            days = _days(past, tank_id, levels, offset_us)
+            moves = _Moves(past, tank_id, levels, offset_us)
             for day in range(int(first) - 1, int(last) + 1):
                 at = from_us((day + 1) * DAY_US - offset_us)
-                if not since < at <= until or not self._clean(days, day):
+                if not since < at <= until or not self._clean(moves, day):
                     continue
                 monday = (day + 3) % 7 == 0
-                if monday or not self._clean(days, day - 1):
-                    yield self._finding(past, tank_id, days, day, at)
+                if monday or not self._clean(moves, day - 1):
+                    yield self._finding(past, tank_id, moves, day, at)
 
-    def _clean(self, days: dict[int, Day], day: int) -> bool:
-        judged, reference = days.get(day), _usual(days, day)
+    def _clean(self, moves: _Moves, day: int) -> bool:
+        judged, reference = moves.days.get(day), _usual(moves.days, day)
         if judged is None or reference is None or judged.idle < _LEAST_IDLE:
             return False
         usual, still = reference
-        if judged.drawn < _LEAST_SALES or judged.stuck > 0.1:
-            return False
         if still > _COARSE and judged.idle * _surprise(judged.unmoved, still) < _SURPRISE:
             return False
-        return judged.variance < usual * min(self.settings.ratio, _chi_square_ratio(judged.idle / 2.0))
+        if not judged.variance < usual * min(self.settings.ratio, _chi_square_ratio(judged.idle / 2.0)):
+            return False
+        drawn = moves.drawn(day)
+        return drawn.intervals >= _LEAST_SALES and drawn.stuck <= 0.1
 
-    def _finding(self, past: StationPast, tank_id: str, days: dict[int, Day], day: int, at: datetime) -> Finding:
+    def _finding(self, past: StationPast, tank_id: str, moves: _Moves, day: int, at: datetime) -> Finding:
+        days, drawn = moves.days, moves.drawn(day)
         judged, (usual, _) = days[day], _usual(days, day) or (0.0, 0.0)
         subject, label = Subject(past.station_id, tank_id=tank_id), tank_label(tank_id)
         begin = at - timedelta(days=1)
@@ -212,8 +221,8 @@ class TooClean(Review):
                         "variance_mm2": round(judged.variance, 5),
                         "usual_variance_mm2": round(usual, 5),
                         "unmoved_share": round(judged.unmoved, 4),
-                        "intervals_with_sales": judged.drawn,
-                        "stuck_share": round(judged.stuck, 4),
+                        "intervals_with_sales": drawn.intervals,
+                        "stuck_share": round(drawn.stuck, 4),
                     },
                 ),
             ),
@@ -245,52 +254,71 @@ def _chi_square_ratio(freedom: float) -> float:
     return max(1.0 - part + _NORMAL * math.sqrt(part), 0.0) ** 3
 
 
-def _days(past: StationPast, tank_id: str, levels: Levels, offset_us: int) -> dict[int, Day]:
-    """Every whole local day of a tank's readings, by day since 1970."""
-    if len(levels) < 2 * _LEAST_IDLE:
-        return {}
-    at, height = levels.at_us, levels.height_mm
-    joined = past.manifold(tank_id)
-    codes = [past.sales.nozzle_ids.index(n.nozzle_id) for n in past.nozzles if n.tank_id in joined]
-    rows = np.flatnonzero(np.isin(past.sales.nozzle, codes))
-    starts, order = np.sort(past.sales.start_us[rows]), np.argsort(past.sales.end_us[rows], kind="stable")
-    ends, litres = (
-        past.sales.end_us[rows][order],
-        np.concatenate(([0.0], np.cumsum(np.nan_to_num(past.sales.volume_l[rows][order])))),
-    )
-    moved = np.diff(height)
-    known = np.isfinite(moved)
-    near = np.diff(at) <= 15 * 60_000_000
-    rises = at[1:][known & (np.nan_to_num(moved) > _RISE_MM)]
-    calm = _away(at[1:], rises) & known & near
-    begun = np.searchsorted(starts, at[1:] + _AROUND_US) - np.searchsorted(ends, at[:-1] - _AROUND_US)
-    idle = calm & (begun <= 0)
-    # a sale moves the level by the next reading when it ended a minute before it and none goes on over either edge
-    sold = litres[np.searchsorted(ends, at[1:] - _AROUND_US)] - litres[np.searchsorted(ends, at[:-1])]
-    day = (at[1:] + offset_us - 1) // DAY_US
-    edges = np.searchsorted(day, np.arange(int(day[0]), int(day[-1]) + 2))
-    found = {}
-    for place, (low, high) in enumerate(pairwise(edges.tolist())):
-        today = slice(low, high)
-        if not known[today].any():
-            continue
-        # step and area are the day's own, so that a day is judged alike whatever else of the past is there
-        steps = np.abs(moved[today][known[today] & (moved[today] != 0.0)])
+class _Moves:
+    """How the level of one tank moved from each reading to the next, by whole local days."""
+
+    def __init__(self, past: StationPast, tank_id: str, levels: Levels, offset_us: int) -> None:
+        self.days: dict[int, Day] = {}
+        """By day since 1970; days without readings are not there."""
+        if len(levels) < 2 * _LEAST_IDLE:
+            return
+        at = levels.at_us
+        self._past, self._levels, self._joined = past, levels, past.manifold(tank_id)
+        self._rows = [past.sales.of(n.nozzle_id) for n in past.nozzles if n.tank_id in self._joined]
+        starts, ends = (np.sort(self._sold(name), kind="stable") for name in ("start_us", "end_us"))
+        self._moved = np.diff(levels.height_mm)
+        self._known = np.isfinite(self._moved)
+        near = np.diff(at) <= 15 * 60_000_000
+        rises = at[1:][self._known & (np.nan_to_num(self._moved) > _RISE_MM)]
+        self._calm = _away(at[1:], rises) & self._known & near
+        begun = starts.searchsorted(at[1:] + _AROUND_US) - ends.searchsorted(at[:-1] - _AROUND_US)
+        idle = self._calm & (begun <= 0)
+        day = (at[1:] + offset_us - 1) // DAY_US
+        self._first = int(day[0])
+        self._edges = day.searchsorted(np.arange(self._first, int(day[-1]) + 2)).tolist()
+        for place, (low, high) in enumerate(pairwise(self._edges)):
+            if self._known[low:high].any():
+                self.days[self._first + place] = _day(self._moved[low:high][idle[low:high]])
+
+    def _sold(self, name: str) -> NDArray[Any]:
+        """A column of the sales from this tank and those joined to it."""
+        column = getattr(self._past.sales, name)
+        return np.concatenate([column[:0], *(column[rows] for rows in self._rows)])
+
+    @cached_property
+    def _litres(self) -> NDArray[np.float64]:
+        """(n,) sold before each reading but the first and since the one before; a sale counts at its end.
+
+        It moves the level by the next reading when it ended a minute before it and none goes on over either edge.
+        """
+        ends, at = self._sold("end_us"), self._levels.at_us
+        order = np.argsort(ends, kind="stable")
+        ends, litres = ends[order], np.concatenate(([0.0], np.cumsum(np.nan_to_num(self._sold("volume_l")[order]))))
+        sold: NDArray[np.float64] = litres[ends.searchsorted(at[1:] - _AROUND_US)] - litres[ends.searchsorted(at[:-1])]
+        return sold
+
+    def drawn(self, day: int) -> Drawn:
+        """Step and area are the day's own, so that a day is judged alike whatever else of the past is there."""
+        place = day - self._first
+        today = slice(self._edges[place], self._edges[place + 1])
+        moved = self._moved[today]
+        steps = np.abs(moved[self._known[today] & (moved != 0.0)])
         step = float(steps.min()) if len(steps) else 1.0
-        heights = height[1:][today]
+        heights = self._levels.height_mm[1:][today]
         middle = float(median(heights[np.isfinite(heights)].tolist()))
-        area = math.fsum(area_l_mm(past, tank, middle) for tank in joined)
-        drawn = calm[today] & (sold[today] > max(20.0, 2.2 * step * area))
-        quiet, busy = moved[today][idle[today]], moved[today][drawn]
-        squares = np.sort(quiet**2)[: math.ceil(_KEPT * len(quiet))]
-        found[int(day[0]) + place] = Day(
-            idle=len(quiet),
-            variance=float(np.add.reduce(squares)) / len(squares) / _KEPT_SQUARE if len(squares) else 0.0,
-            unmoved=np.count_nonzero(quiet == 0.0) / len(quiet) if len(quiet) else 0.0,
-            drawn=len(busy),
-            stuck=np.count_nonzero(busy == 0.0) / len(busy) if len(busy) else 0.0,
-        )
-    return found
+        area = math.fsum(area_l_mm(self._past, tank, middle) for tank in self._joined)
+        busy = moved[self._calm[today] & (self._litres[today] > max(20.0, 2.2 * step * area))]
+        return Drawn(len(busy), np.count_nonzero(busy == 0.0) / len(busy) if len(busy) else 0.0)
+
+
+def _day(quiet: NDArray[np.float64]) -> Day:
+    """From the movements over a day's idle intervals."""
+    squares = np.sort(quiet**2)[: math.ceil(_KEPT * len(quiet))]
+    return Day(
+        idle=len(quiet),
+        variance=float(np.add.reduce(squares)) / len(squares) / _KEPT_SQUARE if len(squares) else 0.0,
+        unmoved=np.count_nonzero(quiet == 0.0) / len(quiet) if len(quiet) else 0.0,
+    )
 
 
 def _away(at_us: NDArray[np.int64], rises_us: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -246,7 +246,9 @@ def _runs(first: NDArray[np.uint64], later: NDArray[np.uint64], length: int) -> 
 
 def _repeats(runs: NDArray[np.uint64], ends_us: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Runs that have been before within the lag, and the nearest earlier ones, by time."""
-    order = np.argsort(runs, kind="stable")
+    ordered = np.sort(runs)
+    twice = np.flatnonzero(np.isin(runs, ordered[1:][ordered[1:] == ordered[:-1]]))
+    order = twice[np.argsort(runs[twice], kind="stable")]
     same = runs[order[1:]] == runs[order[:-1]]
     lag = ends_us[order[1:]] - ends_us[order[:-1]]
     hit = np.flatnonzero(same & (lag >= _HOUR_US) & (lag <= _LAG_US))
@@ -259,7 +261,8 @@ def _sales_again(sales: Sales, *, whole: bool) -> Iterator[Again]:
     length = SALES_ALIKE
     if len(sales) < 2 * length:
         return
-    rows = np.lexsort((sales.seq, sales.nozzle, sales.end_us)) if whole else np.arange(len(sales))
+    # sales are in the order of nozzles, ends and numbers, which a stable sort keeps
+    rows = np.argsort(sales.end_us, kind="stable") if whole else np.arange(len(sales))
     end_us, nozzle = sales.end_us[rows], sales.nozzle[rows].astype(np.int64)
     cents = np.round(sales.volume_l[rows] * 100.0).astype(np.int64)
     gaps = np.diff(end_us, prepend=end_us[:1]) // 1_000_000

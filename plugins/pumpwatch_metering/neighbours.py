@@ -91,9 +91,10 @@ class PriceNeighbours(Review):
             if _covers(posted, since, until):
                 continue
             mine = np.flatnonzero(np.array([g == grade for g in grades])[sales.nozzle])
-            for code in np.unique(sales.nozzle[mine]).tolist():
-                own, others = mine[sales.nozzle[mine] == code], mine[sales.nozzle[mine] != code]
-                others = others[np.argsort(sales.end_us[others], kind="stable")]
+            mine = mine[np.argsort(sales.end_us[mine], kind="stable")]
+            nozzle = sales.nozzle[mine]
+            for code in np.unique(nozzle).tolist():
+                own, others = np.sort(mine[nozzle == code]), mine[nozzle != code]
                 for finding in self._nozzle(past, own, others, since, until):
                     if not any(finding.detected_at - _POSTED < at <= finding.detected_at for at in posted):
                         yield finding
@@ -223,9 +224,17 @@ def _highest(
 ) -> NDArray[np.float64]:
     """(n,) the highest price so long before and after each ``at``, +inf where nothing was sold; ``times`` rise."""
     first, last = np.searchsorted(times, at - around), np.searchsorted(times, at + around, side="right")
-    edges = np.stack([first, last], axis=1).ravel()
-    most = np.maximum.reduceat(np.append(prices, -np.inf), edges)[::2] if len(at) else np.zeros(0)
-    return np.where(last > first, most, np.inf)
+    most = np.full(len(at), np.inf)
+    some = np.flatnonzero(last > first)
+    if len(some):
+        first, last = first[some], last[some]
+        changes = np.concatenate(([0], np.cumsum(prices[1:] != prices[:-1])))
+        most[some] = prices[first]
+        several = np.flatnonzero(changes[first] != changes[last - 1])
+        if len(several):
+            edges = np.stack([first[several], last[several]], axis=1).ravel()
+            most[some[several]] = np.maximum.reduceat(np.append(prices, -np.inf), edges)[::2]
+    return most
 
 
 def _seconds(times_us: NDArray[np.int64]) -> tuple[float, ...]:

@@ -165,14 +165,16 @@ class Price(RecordRule):
             told = [(to_us(e.at), price) for e in past.events_of(EventKind.PRICE) if (price := _told(e.detail, grade))]
             if told:
                 at, prices = np.array([t for t, _ in told]), np.array([p for _, p in told])
-                first = np.searchsorted(at, sales.start_us - grace, side="right") - 1
-                last = np.searchsorted(at, sales.start_us + grace, side="right") - 1
-                highest = np.full(len(sales), -np.inf)
+                rows = np.flatnonzero(mine)
+                start = sales.start_us[rows]
+                first = np.searchsorted(at, start - grace, side="right") - 1
+                last = np.searchsorted(at, start + grace, side="right") - 1
+                highest = np.full(len(rows), -np.inf)
                 for step in range(int((last - first).max(initial=0)) + 1):
                     place = np.minimum(first + step, last)
                     known = np.where(place >= 0, prices[np.maximum(place, 0)], -np.inf)
                     highest = np.maximum(highest, known)
-                worth |= mine & (first >= 0) & (sales.unit_price > highest + 0.005 - _DUST_CNY)
+                worth[rows] |= (first >= 0) & (sales.unit_price[rows] > highest + 0.005 - _DUST_CNY)
         return worth
 
     @property

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from pumpwatch.courses import medians
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pumpwatch.past import Sales
+    from pumpwatch_physics.flow_fillings import Fillings
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
 
-DAY_US: Final = 86_400_000_000
 LEARN_DAYS: Final = 28
 """Over which a nozzle's own slow start and slow end are learnt."""
 LEAST_DAYS: Final = 3
-LEAST_S: Final = 20.0
-"""Shorter fillings tell little, the clocks tell whole seconds; so many steps of a coarser clock."""
 LEAST_A_DAY: Final = 10
 LEAST_IN_ALL: Final = 20
 """Too few for any form."""
@@ -55,7 +54,7 @@ class Rates:
     """Fillings long enough to tell, by nozzle and day; n rows, D days."""
 
     row: Ints
-    """Place in ``Sales``."""
+    """Place in ``Fillings``."""
     nozzle: Ints
     day: Ints
     """From the first."""
@@ -85,45 +84,34 @@ class Modes:
     """Of the first mode, in ``excess``."""
 
 
-def rates(sales: Sales, utc_offset_us: int) -> Rates | None:
-    """The flow of each filling; None when there are none to judge.
+def rates(fillings: Fillings, nozzles: int) -> Rates | None:
+    """The flow of each filling; None when there are none to judge. ``nozzles`` is how many the register has.
 
     A duration is a + p·preset + b·litres·(1 + c·others), ``others`` the mean number of other nozzles open meanwhile;
     b is the day's, a, p and c are those of the last 28 days. A day depends on nothing after it.
     """
-    took = (sales.end_us - sales.start_us) / 1e6
-    day = (sales.end_us + utc_offset_us) // DAY_US
-    whole = (took > 0.0) & (took < 3_600.0) & (day == (sales.start_us + utc_offset_us) // DAY_US)
-    whole &= np.isfinite(sales.volume_l)
-    others = _others(sales.start_us, sales.end_us, whole)
-    row = np.flatnonzero(whole & (took >= LEAST_S) & (sales.volume_l > 0.0))
-    if not len(row):
+    if not len(fillings):
         return None
-    first = int(day[row].min())
-    days = int(day[row].max()) - first + 1
-    nozzles = len(sales.nozzle_ids)
-    group = sales.nozzle[row].astype(np.int64) * days + day[row] - first
-    order = np.lexsort((sales.end_us[row], group))
-    row, group = row[order], group[order]
-    fine = took[row] >= LEAST_S * _ticks_s(group, sales.end_us[row] - sales.start_us[row])
-    row, group = row[fine], group[fine]
-    seconds, litres = took[row], sales.volume_l[row]
-    preset = (sales.preset_kind[row] >= 0).astype(float)
-    start = np.full(len(row), _START_S)
-    slowed = np.zeros(len(row))
+    first = int(fillings.day.min())
+    days = int(fillings.day.max()) - first + 1
+    group = fillings.nozzle * days + fillings.day - first
+    edges = group.searchsorted(np.arange(nozzles * days + 1))
+    seconds, litres, others = (fillings.end_us - fillings.start_us) / 1e6, fillings.litres, fillings.others
+    preset = fillings.preset.astype(float)
+    start = np.full(len(group), _START_S)
+    slowed = np.zeros(len(group))
     known = np.zeros(nozzles * days, bool)
     for trim in _TRIMS:
-        flow = _flow(seconds - start, litres * (1.0 + slowed * others[row]))
-        centre = _medians(group, flow, nozzles * days)
-        near = np.abs(flow - centre[group]) < trim
-        a, p, c, known = _learnt(group, near, seconds, litres, preset, others[row], (nozzles, days))
+        flow = _flow(seconds - start, litres * (1.0 + slowed * others))
+        near = np.abs(flow - medians(flow, edges)[group]) < trim
+        a, p, c, known = _learnt(group, near, seconds, litres, preset, others, (nozzles, days))
         start, slowed = a[group] + p[group] * preset, c[group]
-    flow = _flow(seconds - start, litres * (1.0 + slowed * others[row]))
-    count = np.bincount(group, minlength=nozzles * days)
+    flow = _flow(seconds - start, litres * (1.0 + slowed * others))
+    count = np.diff(edges)
     told = known & (count >= LEAST_A_DAY)
-    centre = np.where(told, _centres(group, flow, (nozzles, days)), np.nan)
+    centre = np.where(told, _centres(group, flow, edges, (nozzles, days)), np.nan)
     kept = told[group] & np.isfinite(flow)
-    row, group, flow = row[kept], group[kept], flow[kept]
+    row, group, flow = np.flatnonzero(kept), group[kept], flow[kept]
     excess = flow - centre[group]
     place = np.floor((excess - LOWEST) / WIDTH).astype(np.int64)
     steady = ~_turns(group, excess, nozzles * days)[group] & (place >= 0) & (place < BINS)
@@ -145,60 +133,22 @@ def _flow(seconds: Floats, litres: Floats) -> Floats:
     return np.log(litres / np.maximum(seconds, 1.0))
 
 
-def _ticks_s(group: Ints, took_us: Ints) -> Floats:
-    """(n,) in what steps the clock tells the durations of that day, seconds; at least one."""
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    ticks = np.gcd.reduceat(took_us, starts) / 1e6
-    return np.repeat(np.maximum(ticks, 1.0), np.diff(starts, append=len(group)))
-
-
-def _others(start_us: Ints, end_us: Ints, whole: NDArray[np.bool_]) -> Floats:
-    """(n,) how many other nozzles were open on the average while each filling flowed; those within their day count."""
-    starts, ends = np.sort(start_us[whole]), np.sort(end_us[whole])
-    if not len(starts):
-        return np.zeros(len(start_us))
-    zero = starts[0]
-    sums = [np.concatenate(([0], np.cumsum(times - zero))) for times in (starts, ends)]
-
-    def flowed(at_us: Ints) -> Ints:
-        """Nozzle-microseconds of flow until then."""
-        begun, over = np.searchsorted(starts, at_us), np.searchsorted(ends, at_us)
-        flowed_us: Ints = (begun - over) * (at_us - zero) - sums[0][begun] + sums[1][over]
-        return flowed_us
-
-    inside = flowed(end_us) - flowed(start_us)
-    return np.where(whole, np.maximum(inside / np.maximum(end_us - start_us, 1) - 1.0, 0.0), 0.0)
-
-
-def _medians(group: Ints, values: Floats, groups: int) -> Floats:
-    """(groups,) medians; NaN of those without values."""
-    order = np.lexsort((values, group))
-    edges = np.searchsorted(group, np.arange(groups + 1))
-    count = np.diff(edges)
-    if not len(values):
-        return np.full(groups, np.nan)
-    low = np.minimum(edges[:-1] + np.maximum(count - 1, 0) // 2, len(values) - 1)
-    high = np.minimum(edges[:-1] + count // 2, len(values) - 1)
-    middle = 0.5 * (values[order[low]] + values[order[high]])
-    return np.where(count > 0, middle, np.nan)
-
-
-def _centres(group: Ints, flow: Floats, shape: tuple[int, int]) -> Floats:
+def _centres(group: Ints, flow: Floats, edges: Ints, shape: tuple[int, int]) -> Floats:
     """(groups,) each day's flow: the median of the fillings near the flow of the last days, if those are not too few.
 
     So a day on which many fillings are slow keeps its place, and a new filter gives a new one.
     """
-    nozzles, days = shape
-    plain = _medians(group, flow, nozzles * days)
+    plain = medians(flow, edges)
     padded = np.concatenate(
-        [np.full((nozzles, _STEADY_DAYS - 1), np.inf), np.where(np.isnan(plain), np.inf, plain).reshape(shape)], 1
+        [np.full((shape[0], _STEADY_DAYS - 1), np.inf), np.where(np.isnan(plain), np.inf, plain).reshape(shape)], 1
     )
     lately = np.sort(np.lib.stride_tricks.sliding_window_view(padded, _STEADY_DAYS, axis=1), -1)
     middle = (np.isfinite(lately).sum(-1).clip(1) - 1) // 2
     usual = np.take_along_axis(lately, middle[..., None], -1).ravel()
     near = np.abs(flow - usual[group]) < _STEADY
-    number = [np.bincount(rows, minlength=nozzles * days) for rows in (group, group[near])]
-    return np.where(number[1] >= _STEADY_SHARE * number[0], _medians(group[near], flow[near], nozzles * days), plain)
+    near_edges = np.concatenate(([0], np.cumsum(near)))[edges]
+    steady = np.diff(near_edges) >= _STEADY_SHARE * np.diff(edges)
+    return np.where(steady, medians(flow[near], near_edges), plain)
 
 
 def _learnt(
@@ -283,13 +233,17 @@ def lopsided(histograms: Ints) -> Floats:
         found: Ints = (cumulated < (share * total)[..., None]).sum(-1)
         return found
 
+    def until(places: Ints) -> Ints:
+        """How many lie in the bins before these."""
+        found: Ints = np.take_along_axis(cumulated, np.clip(places, 1, BINS)[..., None] - 1, -1)[..., 0]
+        return np.where(places > 0, found, 0)
+
     middle = quantile(0.5)
     spread = np.maximum(quantile(0.69146) - quantile(0.30854), 3)
-    away = np.arange(BINS) - middle[..., None]
     best = np.zeros(total.shape)
     for times, worth in ((1.5, 1.0), (2.5, 1.0), (4.0, 1.4)):
-        above = np.where(away > times * spread[..., None], histograms, 0).sum(-1)
-        below = np.where(away < -times * spread[..., None], histograms, 0).sum(-1)
+        above = total - until(middle + np.floor(times * spread).astype(np.int64) + 1)
+        below = until(middle - np.floor(times * spread).astype(np.int64))
         best = np.maximum(best, worth * (above - below) / np.sqrt(np.maximum(above + below, 1)))
     return np.where(total >= LEAST_IN_ALL, best, 0.0)
 

@@ -7,7 +7,7 @@ once nobody can tell which of the two was honest: that is a note.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Final
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 from pydantic import Field
 
-from pumpwatch import About, Finding, PluginSettings, Review, StationPast, Text, to_us
-from pumpwatch_physics.flow_rates import DAY_US, Modes, Rates, lopsided, rates, two_modes
+from pumpwatch import About, Chronicle, Finding, PluginSettings, StationPast, Text, to_us
+from pumpwatch.courses import DAY_US, HOUR_US
+from pumpwatch_physics.flow_fillings import digest, gathered
+from pumpwatch_physics.flow_rates import Modes, Rates, lopsided, rates, two_modes
 from pumpwatch_physics.flow_words import BEFORE_DAYS, LEAST_SIZE, MOST_DAYS, RULE, SLOW_DAYS, Told
 
 if TYPE_CHECKING:
@@ -62,20 +64,39 @@ class _Trend:
     number: Floats
 
 
-class FlowSwitch(Review):
+class FlowSwitch(Chronicle):
     """Every local day: a second mode in the flow of a nozzle's fillings, or a change of all of them."""
 
     rule: ClassVar[str] = RULE
     Settings: ClassVar[type[PluginSettings]] = FlowSwitchSettings
     every: ClassVar[timedelta] = timedelta(hours=6)
-    lookback: ClassVar[timedelta] = timedelta(days=90)
+    days: ClassVar[int] = 90
+    context: ClassVar[timedelta] = timedelta(0)
+    lookback: ClassVar[timedelta] = timedelta(days=days + 1)
     settings: FlowSwitchSettings
     about: ClassVar[About]
 
-    def review(self, past: StationPast, since: datetime, until: datetime) -> Iterator[Finding]:
+    @property
+    def utc_offset_us(self) -> int:
+        """Of the stations' midnight."""
+        return round(self.settings.utc_offset_h * HOUR_US)
+
+    def digest(self, past: StationPast, day: int) -> Mapping[str, NDArray[np.float32]]:
+        """The fillings of a day."""
+        return digest(past, day, self.utc_offset_us)
+
+    def conclude(
+        self,
+        past: StationPast,
+        digests: Mapping[int, Mapping[str, NDArray[np.float32]]],
+        since: datetime,
+        until: datetime,
+        memory: MutableMapping[str, bytes] | None = None,
+    ) -> Iterator[Finding]:
         """Judge the days that end in this time."""
-        offset_us = round(self.settings.utc_offset_h * 3_600e6)
-        made = rates(past.sales, offset_us)
+        offset_us = self.utc_offset_us
+        fillings = gathered(digests, offset_us)
+        made = rates(fillings, len(past.nozzles))
         if made is None:
             return
         first = (to_us(since) + offset_us) // DAY_US - made.first_day
@@ -83,8 +104,8 @@ class FlowSwitch(Review):
         days = range(max(first, 0), last)
         if not days:
             return
-        told = Told(past, made, self.settings.nats, self.settings.utc_offset_h)
-        looks = _Looks(made, self.settings.nats)
+        told = Told(past, fillings, made, self.settings.nats, self.settings.utc_offset_h)
+        looks = _Looks(made, self.settings.nats, days.start)
         for nozzle in np.flatnonzero(np.isfinite(made.centre).any(1)).tolist():
             for day in days:
                 modes = looks.new(nozzle, day)
@@ -162,7 +183,8 @@ def _trend(centre: Floats, weight: Floats, days: int, ahead: float) -> _Trend:
 class _Looks:
     """Windows of one to thirty-two days; each is fitted once, and only when it is asked for."""
 
-    def __init__(self, made: Rates, nats: float) -> None:
+    def __init__(self, made: Rates, nats: float, first: int) -> None:
+        """``first`` is the first day that will be asked for."""
         self._nats = nats
         self._first_day = made.first_day
         empty = np.zeros((*made.centre.shape[:1], 1, made.histogram.shape[2]), np.int64)
@@ -170,6 +192,7 @@ class _Looks:
         self._tilt = {}
         for length, step in _WINDOWS:
             ends = np.arange(-(made.first_day + 1) % step, made.centre.shape[1], step)
+            ends = ends[ends >= first - _AGAIN_DAYS]
             tilt = np.zeros(made.centre.shape)
             tilt[:, ends] = lopsided(self._sums[:, ends + 1] - self._sums[:, np.maximum(ends + 1 - length, 0)])
             self._tilt[length] = tilt

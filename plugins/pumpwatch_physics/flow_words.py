@@ -20,11 +20,14 @@ from pumpwatch import (
     finding_id,
     from_us,
 )
+from pumpwatch.courses import DAY_US
 from pumpwatch.wording import count, local_day, nozzle_label, percent, title
-from pumpwatch_physics.flow_rates import DAY_US, Modes, Rates
+from pumpwatch_physics.flow_rates import Modes, Rates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from pumpwatch_physics.flow_fillings import Fillings
 
 RULE: Final = "flow_switch"
 BEFORE_DAYS: Final = 14
@@ -44,12 +47,13 @@ _MOST_EXCESS: Final = 0.35
 class Told:
     """Makes findings of what was seen at a station."""
 
-    def __init__(self, past: StationPast, made: Rates, nats: float, utc_offset_h: float) -> None:
-        self._past, self._made, self._nats, self._utc_offset_h = past, made, nats, utc_offset_h
+    def __init__(self, past: StationPast, fillings: Fillings, made: Rates, nats: float, utc_offset_h: float) -> None:
+        self._past, self._fillings, self._made = past, fillings, made
+        self._nats, self._utc_offset_h = nats, utc_offset_h
 
     def modes(self, nozzle: int, day: int, length: int, modes: Modes) -> Finding:
         """Some fillings flow faster than the others."""
-        made, sales = self._made, self._past.sales
+        made = self._made
         mine = (made.nozzle == nozzle) & (made.day > day - length) & (made.day <= day)
         mine = np.flatnonzero(mine & (made.excess < _MOST_EXCESS))
         size, number = 100.0 * modes.size, len(mine)
@@ -58,7 +62,7 @@ class Told:
         low, high = max(0.0, size - half), size + half
         days = len(np.unique(made.day[mine]))
         fastest = np.sort(mine[np.argsort(-made.excess[mine], kind="stable")[:_EVIDENCE]])
-        label = nozzle_label(sales.nozzle_ids[nozzle])
+        label = nozzle_label(self._name(nozzle))
         interval = f"{percent(low)}", f"{percent(high)}"
         return self._finding(
             nozzle,
@@ -147,11 +151,11 @@ class Told:
     def _note(
         self, nozzle: int, day: int, since: int, cause: str, size: Estimate, name: Text, what: Text, why: Text
     ) -> Finding:
-        label = nozzle_label(self._past.sales.nozzle_ids[nozzle])
+        label = nozzle_label(self._name(nozzle))
         counted = int(self._made.counted[nozzle, max(since, 0) : day + 1].sum())
         evidence = Evidence(
             "flow",
-            f"{self._past.sales.nozzle_ids[nozzle]}/{self._date(day)}",
+            f"{self._name(nozzle)}/{self._date(day)}",
             {"fillings": counted, "l_min": round(60.0 * float(np.exp(self._made.centre[nozzle, day])), 2)},
         )
         return self._finding(
@@ -190,7 +194,7 @@ class Told:
         evidence: tuple[Evidence, ...],
         figure: Figure,
     ) -> Finding:
-        subject = self._past.subject(self._past.sales.nozzle_ids[nozzle])
+        subject = self._past.subject(self._name(nozzle))
         alarm = severity is not Severity.INFO
         return Finding(
             id=finding_id(RULE, subject, cause, self._date(day)),
@@ -207,6 +211,9 @@ class Told:
             figures=(figure,),
         )
 
+    def _name(self, nozzle: int) -> str:
+        return self._past.nozzles[nozzle].nozzle_id
+
     def _midnight_us(self, day: int) -> int:
         return (self._made.first_day + day) * DAY_US - round(self._utc_offset_h * 3_600e6)
 
@@ -214,15 +221,15 @@ class Told:
         return local_day(from_us(self._midnight_us(day)), self._utc_offset_h)
 
     def _evidence(self, place: int) -> Evidence:
-        made, sales = self._made, self._past.sales
+        made, fillings = self._made, self._fillings
         row = int(made.row[place])
         return Evidence(
             "transaction",
-            f"{sales.nozzle_ids[sales.nozzle[row]]}/{int(sales.seq[row])}",
+            f"{self._name(int(fillings.nozzle[row]))}/{int(fillings.seq[row])}",
             {
-                "start": from_us(int(sales.start_us[row])).isoformat(),
-                "end": from_us(int(sales.end_us[row])).isoformat(),
-                "displayed_l": float(sales.volume_l[row]),
+                "start": from_us(int(fillings.start_us[row])).isoformat(),
+                "end": from_us(int(fillings.end_us[row])).isoformat(),
+                "displayed_l": float(fillings.litres[row]),
                 "l_min": round(float(made.flow_l_min[place]), 2),
                 "faster_percent": round(100.0 * float(np.expm1(made.excess[place])), 1),
             },
@@ -230,13 +237,13 @@ class Told:
 
     def _scatter(self, nozzle: int, mine: NDArray[np.int64], modes: Modes, day: int) -> Figure:
         """The fillings' flows, the faster ones apart, and the plateau of the others."""
-        made, sales = self._made, self._past.sales
+        made, fillings = self._made, self._fillings
         limit = modes.centre + max(0.5 * modes.size, LEAST_SIZE)
         fast = made.excess[mine] > limit
 
         def points(places: NDArray[np.int64], most: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
             some = places[np.unique(np.linspace(0, len(places) - 1, min(len(places), most)).astype(int))]
-            at = sales.end_us[made.row[some]] / 1e6
+            at = fillings.end_us[made.row[some]] / 1e6
             return tuple(at.tolist()), tuple(np.round(made.flow_l_min[some], 2).tolist())
 
         days = np.unique(made.day[mine])

@@ -65,6 +65,10 @@ _TOO_STRANGE: Final = 5.5
 _AGAIN, _AGAIN_DAYS = 3, 14
 """What is strange alike for so many blocks within so many days is believed: a switch that is on at some hours."""
 _SCALE_LEAST: Final = 0.6
+_LATER: Final = 0.8
+"""What blocks vary more than assumed, days vary so much more again: the level wanders more than was whitened."""
+_WANDERING: Final = 2.4
+"""For each whole of that excess, added to the variances of the wanders of the common loss and the meters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,9 @@ class Filter:
         for which, sd, tau in ((common, COMMON_SD, COMMON_TAU_DAYS), (meter, METER_SD, METER_TAU_DAYS)):
             keeps[which], variance[which] = math.exp(-days / tau), sd**2
             noise[which] = sd**2 * (1.0 - math.exp(-2.0 * days / tau))
-        self._keeps, self._noise = keeps, noise
+        self._keeps, self._noise, self._more = keeps, noise, np.zeros(n)
+        for which in (common, meter):
+            self._more[which] = _WANDERING * noise[which]
         self._kept, self._eye = keeps[:, None] * keeps, np.eye(len(observed))
         self.state, self.covariance = np.zeros(n), np.diag(variance)
         faults = np.zeros((nozzles + 2, len(observed)))
@@ -163,7 +169,7 @@ class Filter:
         if self.blocks:
             self.state = self.state * self._keeps
             self.covariance = self.covariance * self._kept
-            np.einsum("ii->i", self.covariance)[:] += self._noise
+            np.einsum("ii->i", self.covariance)[:] += self._noise + self.excess * self._more
         self._thin()
         angle = 2.0 * math.pi * (self.blocks % BLOCKS + 0.5) / BLOCKS
         self.observed[: self.nozzles, 3], self.observed[: self.nozzles, 4] = math.cos(angle), math.sin(angle)
@@ -171,7 +177,7 @@ class Filter:
         told = np.flatnonzero(information.any(axis=0))
         if not len(told):
             return
-        scale = 1.0 / max(self._surprises / self._seen, _SCALE_LEAST)
+        scale = self._scale()
         scores, information = scores[told] * scale, information[told[:, None], told] * scale
         observed = self.observed[told]
         new = self._with(scores, information, observed)
@@ -195,6 +201,15 @@ class Filter:
             size = self._num[-1, : self.nozzles][fresh] ** 2 / self._den[-1, : self.nozzles][fresh] / (scale * heed)
             self._surprises += float(np.minimum(size, 9.0).sum())
             self._seen += float(fresh.sum())
+
+    @property
+    def excess(self) -> float:
+        """By how much the blocks vary more than assumed, a share of the variance; 0 when they do not."""
+        return max(self._surprises / self._seen - 1.0, 0.0)
+
+    def _scale(self) -> float:
+        """By which scores and information are multiplied, as the noise is what it is."""
+        return 1.0 / (max(self._surprises / self._seen, _SCALE_LEAST) * (1.0 + _LATER * self.excess))
 
     def _with(self, scores: Floats, information: Floats, observed: Floats) -> _Update:
         """What a block makes of the states, of which it tells ``observed``."""

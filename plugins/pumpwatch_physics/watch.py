@@ -113,11 +113,11 @@ class Watch:
         self._turns: dict[int, tuple[float, float]] = {}
         self._levelled: set[int] = set()
         self._blocks: list[tuple[Floats, Floats]] = []
-        """(N,) scores and information of each nozzle's step as if it had begun with that block."""
+        """(N,) scores and information of each nozzle's step as if it had begun with that block, one of the last."""
         self._work: tuple[int, float, float] | None = None
         """Work on the tank, its effect not known yet: when, what all nozzles showed too much before, its deviation."""
         self._sold: list[Floats] = []
-        """(N,) litres of each block."""
+        """(N,) litres of each of the last blocks."""
 
     def tell(self, day_us: int, day: Day | None, visits_us: Sequence[int] = (), *, worked: bool = False) -> None:
         """A day that begins then; ``visits_us`` are inspections known by its end, ``worked``: it was worked on."""
@@ -132,13 +132,14 @@ class Watch:
         for block in range(BLOCKS):
             start = day_us + block * BLOCK_US
             self._starts.append(start)
-            self._sold.append(np.zeros(self.nozzles) if day is None else day.litres[block].astype(float))
+            sold = np.zeros(self.nozzles) if day is None else day.litres[block].astype(float)
+            self._sold = [*self._sold[-USUAL_DAYS * BLOCKS - SILENT_BLOCKS + 1 :], sold]
             if day is None or not day.readings[block] or self._is_silent():
                 self.filter.tell(np.zeros(width), np.zeros((width, width)))
-                self._blocks.append((np.zeros(self.nozzles), np.zeros(self.nozzles)))
+                self._remember(np.zeros(self.nozzles), np.zeros(self.nozzles))
                 continue
             self.filter.tell(day.scores[block].astype(float), day.information[block].astype(float))
-            self._blocks.append(self.filter.latest())
+            self._remember(*self.filter.latest())
             settled = max(SETTLED_US, round(_LEVEL_READINGS * BLOCK_US / float(day.readings[block])))
             self._look(start + BLOCK_US + settled)
         if day is not None:
@@ -154,6 +155,9 @@ class Watch:
         self.track.value.append(value)
         self.track.sd.append(sd)
         self.track.litres.append(np.zeros(n) if day is None else day.litres.sum(axis=0, dtype=float))
+
+    def _remember(self, scores: Floats, information: Floats) -> None:
+        self._blocks = [*self._blocks[-DRIFT_DAYS * BLOCKS + 1 :], (scores, information)]
 
     def _is_silent(self) -> bool:
         """Whether fillings of a nozzle seem to be missing: its litres would look lost."""
@@ -201,10 +205,9 @@ class Watch:
 
     def _is_drift(self, nozzle: int) -> bool:
         """Whether an error that grows evenly explains a nozzle's last months clearly better than one that jumped."""
-        last = self._blocks[-DRIFT_DAYS * BLOCKS :]
-        num, den = (np.array([each[part][nozzle] for each in last]) for part in (0, 1))
+        num, den = (np.array([each[part][nozzle] for each in self._blocks]) for part in (0, 1))
         step = ramp = 0.0
-        for first in range(0, len(last), BLOCKS):
+        for first in range(0, len(num), BLOCKS):
             ours, weight = num[first:], den[first:]
             growth = np.linspace(0.0, 1.0, len(ours))
             step = max(step, float(ours.sum()) ** 2 / max(float(weight.sum()), 1e-9) / 2.0)

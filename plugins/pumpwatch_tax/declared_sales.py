@@ -40,6 +40,8 @@ from pumpwatch_tax.periods import DAY_US, HOUR_US, Month, months_ending
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pumpwatch.past import Sales
+
 _DRAWS_L: Final = (5.0, 10.0, 20.0, 50.0, 100.0)
 """Standard cans."""
 _DRAW_NEAR_L: Final = 0.5
@@ -236,16 +238,16 @@ def grade_months(
     Where any grade is declared, one that was sold and is not declared counts as declared with nothing. What is declared
     under names that no nozzle sells is credited to such grades first: they may be names of the same.
     """
-    sales = past.sales
     first, last = to_us(month.start), to_us(month.end)
     margin = round(settings.boundary_minutes * 60e6)
+    rows = np.flatnonzero((past.sales.end_us >= first) & (past.sales.end_us < last))
+    sales = past.sales.take(rows)
     known = np.isfinite(sales.volume_l) & np.isfinite(sales.amount_cny)
-    in_month = (sales.end_us >= first) & (sales.end_us < last)
-    inside = known & in_month
+    inside = known.copy()
     for payment in settings.untaxed_payments:
         inside &= ~sales.is_paid(payment)
     surely = inside & (sales.end_us >= first + margin) & (sales.end_us < last - margin)
-    surely &= ~_draws(past, settings.utc_offset_h)
+    surely &= ~_draws(past, sales, settings.utc_offset_h)
     surely &= (sales.payment >= 0) | np.isfinite(sales.tax_l)  # else it may be own use
     grade_of = [n.grade if (n := past.nozzle_by_id.get(name)) else "" for name in sales.nozzle_ids]
     has_tax = np.isfinite(sales.tax_l)
@@ -256,7 +258,7 @@ def grade_months(
     for grade in sorted((sold | set(declared)) - strays):
         mine = np.array([g == grade for g in grade_of], bool)[sales.nozzle] if len(sales) else np.zeros(0, bool)
         sure, perhaps = mine & surely, mine & inside
-        more = _more_than_known(past, month, np.flatnonzero(mine & known & in_month))
+        more = _more_than_known(past, month, sales, np.flatnonzero(mine & known))
         sure_l, sure_cny = float(sales.volume_l[sure].sum()), float(sales.amount_cny[sure].sum())
         if (told := declared.get(grade)) is not None:
             declared_l, declared_cny = told.declared_sale_l, told.declared_revenue_cny
@@ -331,9 +333,8 @@ def _explain_missing(past: StationPast, month: Month, grades: Sequence[GradeMont
     )
 
 
-def _more_than_known(past: StationPast, month: Month, rows: NDArray[np.intp]) -> float:
+def _more_than_known(past: StationPast, month: Month, sales: Sales, rows: NDArray[np.intp]) -> float:
     """How many times the recorded litres may have been sold, by totalizers and by the days that are not known."""
-    sales = past.sales
     recorded = counted = 0.0
     for nozzle in np.unique(sales.nozzle[rows]):
         mine = rows[sales.nozzle[rows] == nozzle]
@@ -346,9 +347,8 @@ def _more_than_known(past: StationPast, month: Month, rows: NDArray[np.intp]) ->
     return (counted / recorded if recorded > 0.0 else 1.0) / min(share, 1.0)
 
 
-def _draws(past: StationPast, utc_offset_h: float) -> NDArray[np.bool_]:
-    """(n,) which fillings may be draws of a verification: a can's volume, on a day with a paper about the nozzle."""
-    sales = past.sales
+def _draws(past: StationPast, sales: Sales, utc_offset_h: float) -> NDArray[np.bool_]:
+    """(n,) which of some fillings may be draws of a verification: a can's volume, on a day with a paper about them."""
     offset = round(utc_offset_h * HOUR_US)
     day = (sales.end_us + offset) // DAY_US
     draws = np.zeros(len(sales), bool)

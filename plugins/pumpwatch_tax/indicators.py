@@ -133,10 +133,10 @@ def _stock(past: StationPast, tank_id: str, at: datetime) -> float | None:
 def _breaks(past: StationPast, rows: NDArray[np.intp]) -> int:
     """Numbers used twice and runs of numbers that are missing, whatever order the clocks put the sales in."""
     count = 0
-    for nozzle in np.unique(past.sales.nozzle[rows]):
-        numbers = past.sales.seq[rows][past.sales.nozzle[rows] == nozzle]
-        once = np.unique(numbers)
-        count += int((np.diff(once) > 1).sum()) + len(numbers) - len(once)
+    nozzle, numbers = past.sales.nozzle[rows], past.sales.seq[rows]
+    for code in np.unique(nozzle):
+        steps = np.diff(np.sort(numbers[nozzle == code]))
+        count += int(np.count_nonzero(steps > 1)) + int(np.count_nonzero(steps == 0))
     return count
 
 

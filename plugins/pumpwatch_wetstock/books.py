@@ -32,7 +32,7 @@ from pumpwatch import (
     from_us,
     to_us,
 )
-from pumpwatch.courses import DAY_US, HOUR_US, Course, courses, work_on
+from pumpwatch.courses import DAY_US, HOUR_US, Course, courses, median, work_on
 from pumpwatch.wording import litres, percent, station_label, title, yuan
 from pumpwatch_wetstock.falls import counted
 from pumpwatch_wetstock.figures import TIME, course_label, price_cny
@@ -129,11 +129,11 @@ class _Days:
         total, known = float(sold.sum()), float(learned.sum())
         if min(short) < settings.fewest_days or total <= 0.0 or known <= 0.0:
             return None
-        daily = learned.sum(axis=1)
+        daily, lost_daily = learned.sum(axis=1), self.lost[past].sum(axis=1)
         busy = daily > 0.0
-        usual = float(np.median(self.lost[past].sum(axis=1)[busy] / daily[busy]))
-        rest = self.lost[past].sum(axis=1) - usual * daily
-        spread = 1.4826 * float(np.median(np.abs(rest[busy] - np.median(rest[busy]))))
+        usual = median(lost_daily[busy] / daily[busy])
+        rest = lost_daily - usual * daily
+        spread = 1.4826 * median(np.abs(rest[busy] - median(rest[busy])))
         clipped = np.abs(rest) <= 6.0 * spread + 1e-9
         mean = float(self.lost[past][clipped].sum() / max(learned[clipped].sum(), 1.0))
         # Each band's own share, drawn to the tank's mean as far as its noise says.
@@ -142,7 +142,7 @@ class _Days:
         weight = in_band / np.maximum(in_band + noise / np.maximum(in_band, 1.0) / _BAND_SD**2, 1e-9)
         band = mean + weight * (lost / np.maximum(in_band, 1.0) - mean)
         over = self.lost[now].sum(axis=1) - sold @ band
-        kept = np.abs(over - np.median(over)) <= 8.0 * spread + 1e-9
+        kept = np.abs(over - median(over)) <= 8.0 * spread + 1e-9
         total = float(sold[kept].sum())
         if total <= 0.0 or not clipped.any():
             return None
@@ -152,9 +152,7 @@ class _Days:
         sd = math.hypot(noise_share, settings.wander_percent / 100.0)
         before = self.small[past][clipped]
         small = float(self.small[now][kept].sum() - before.mean() * days)
-        unsure = (
-            1.4826 * float(np.median(np.abs(before - np.median(before)))) * math.sqrt(days * (1.0 + days / len(before)))
-        )
+        unsure = 1.4826 * median(np.abs(before - median(before))) * math.sqrt(days * (1.0 + days / len(before)))
         even = small / (_SMALL_SHARE * excess * total) if excess and small > 5.0 * unsure else 0.0
         numbers = np.flatnonzero(sold.sum(axis=1) > 0)
         first = self.first + now.start

@@ -29,7 +29,7 @@ from pumpwatch import (
     from_us,
     to_us,
 )
-from pumpwatch.courses import DAY_US, HOUR_US, median
+from pumpwatch.courses import DAY_US, HOUR_US, medians
 from pumpwatch.wording import local, tank_label, title
 from pumpwatch_wetstock.figures import TIME
 from pumpwatch_wetstock.loads import Load, Shift, against_papers, against_usual, loads_of
@@ -118,11 +118,11 @@ class Density(Review):
         at_us, density = _blocks(levels, last)
         shown: set[int] = set()
         begin = int(np.searchsorted(at_us, first // _WEEK_US * _WEEK_US, side="right"))
-        for row in range(max(begin, 1), len(at_us)):
-            pair = density[row - 1 : row + 1]
-            off = max(float(pair.min()) - high, low - float(pair.max()))
+        above, below = np.minimum(density[1:], density[:-1]) - high, low - np.maximum(density[1:], density[:-1])
+        off = np.flatnonzero(np.maximum(above, below) > margin) + 1
+        for row in off[off >= begin].tolist():
             week = (int(at_us[row]) - 1) // _WEEK_US
-            if off > margin and week not in shown:
+            if week not in shown:
                 shown.add(week)
                 if at_us[row] > first:
                     yield self._band_finding(past, tank_id, grade, at_us, density, row)
@@ -288,8 +288,8 @@ def _blocks(levels: Levels, until_us: int) -> tuple[Ints, Floats]:
     """(n,) ends of the blocks of six hours that are over, and the median density of each."""
     numbers, first = np.unique(levels.at_us // _BLOCK_US, return_index=True)
     ends = (numbers + 1) * _BLOCK_US
-    medians = np.array([median(part) for part in np.split(levels.density_kg_m3, first[1:])])
-    return ends[ends <= until_us], medians[ends <= until_us]
+    over = ends <= until_us
+    return ends[over], medians(levels.density_kg_m3, np.append(first, len(levels)))[over]
 
 
 _DEPARTMENTS: Final = (Department.COMMERCE, Department.MARKET_REGULATION)

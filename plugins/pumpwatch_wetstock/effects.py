@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
+from pumpwatch.courses import median
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -138,7 +140,7 @@ class Pool:
         order = known[np.argsort(self._pair[known], kind="stable")]
         same = np.diff(self._pair[order]) == 0
         apart = (np.diff(self._error[order]) / np.hypot(self._scale[order[1:]], self._scale[order[:-1]]))[same]
-        robust = float(np.median(np.abs(apart))) / _T3_APART if len(apart) >= _APART_LEAST else _UNKNOWN_SCALE
+        robust = median(np.abs(apart)) / _T3_APART if len(apart) >= _APART_LEAST else _UNKNOWN_SCALE
         return min(max(robust * 1.05, 1.0), 3.0)
 
     def _effect(self, mine: NDArray[np.int64], others: NDArray[np.int64], scale: float) -> Effect:
@@ -149,7 +151,7 @@ class Pool:
             self._error[others], scale * self._scale[others], np.searchsorted(tanks, self._tank[others]), len(tanks)
         )
         drops = _Drops(self._error[mine] - bias[where], scale * self._scale[mine], where, unsure)
-        start = float(np.median(drops.off))
+        start = median(drops.off)
         value, likely = drops.fit(start, moving=True)
         nats = max(likely - drops.fit(0.0, moving=False)[1], 0.0)
         information = np.full(len(mine), _INFORMATION) / drops.spread**2

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, NOISE_DAYS, Course, median
+from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, NOISE_DAYS, Course, medians
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +23,8 @@ _BEFORE_AND_AFTER: Final = 6
 _FEWEST: Final = 3
 _PASSING_US: Final = 15 * MINUTE_US
 """So long a withdrawal may take between the two windows; a longer one is measured over more."""
+_ENOUGH: Final = 8
+"""Values of a day that have a median and a deviation of their own."""
 _LASTS_US: Final = 2 * HOUR_US
 _CAME_US: Final = 3 * HOUR_US
 _LASTING: Final = 0.6
@@ -143,22 +147,19 @@ def _usual(
     values: NDArray[np.float64], told: NDArray[np.bool_], at_us: NDArray[np.int64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n,) the median of each value's UTC day, not below nothing, and the robust deviation over a fortnight."""
-    day, where, size = np.unique(at_us // DAY_US, return_inverse=True, return_counts=True)
-    centre, spread = np.zeros(len(day)), np.full(len(day), np.nan)
-    stops = np.cumsum(size)
-    for place, stop in enumerate(stops.tolist()):
-        rows = slice(stop - int(size[place]), stop)
-        mine = values[rows][told[rows]]
-        if len(mine) >= 8:
-            centre[place] = median(mine)
-            spread[place] = 1.4826 * median(np.abs(mine - centre[place]))
+    day, where = np.unique(at_us // DAY_US, return_inverse=True)
+    mine, of = values[told], where[told]
+    edges = of.searchsorted(np.arange(len(day) + 1))
+    enough = np.diff(edges) >= _ENOUGH
+    centre = np.where(enough, medians(mine, edges), 0.0)
+    spread = np.where(enough, 1.4826 * medians(np.abs(mine - centre[of]), edges), np.nan).tolist()
     deviation = np.full(len(day), np.inf)
-    for place, today in enumerate(day.tolist()):
-        first = int(np.searchsorted(day, today - NOISE_DAYS))
-        known = spread[first:place]
-        known = known[np.isfinite(known)] if np.isfinite(known).any() else spread[place : place + 1]
-        if np.isfinite(known).any():
-            deviation[place] = max(float(np.median(known[np.isfinite(known)])), 0.5)
+    for place, first in enumerate(day.searchsorted(day - NOISE_DAYS).tolist()):
+        known = [each for each in spread[first:place] if not math.isnan(each)]
+        if not known and enough[place]:
+            known = [spread[place]]
+        if known:
+            deviation[place] = max(statistics.median(known), 0.5)
     return np.maximum(centre, 0.0)[where], deviation[where]
 
 
@@ -263,34 +264,43 @@ def nights(course: Course, midnights_us: list[int], evening_h: float = 19.0, mor
 
     The deviation is the robust one of the nights of the four weeks before, about their median.
     """
+    midnight = np.array(midnights_us, np.int64)
+    evenings, mornings = midnight + round((evening_h - 24.0) * HOUR_US), midnight + round(morning_h * HOUR_US)
+    dawns = evenings - round((evening_h - morning_h) * HOUR_US)
+    by_night, by_day = _lost(course, evenings, mornings), _lost(course, dawns, evenings)
+    by_day = by_day * HOUR_US / (evenings - dawns)
     made: list[Night] = []
-    for midnight in midnights_us:
-        evening, morning = midnight + round((evening_h - 24.0) * HOUR_US), midnight + round(morning_h * HOUR_US)
-        dawn = evening - round((evening_h - morning_h) * HOUR_US)
-        lost = _lost(course, evening, morning)
-        if lost is None:
-            continue
-        day = _lost(course, dawn, evening)
+    for row in np.flatnonzero(np.isfinite(by_night)).tolist():
+        evening, morning = int(evenings[row]), int(mornings[row])
         known = [night.litres for night in made[-28:] if night.start_us >= evening - 28 * DAY_US]
         sd = math.inf
         if len(known) >= 4:
-            sd = 1.4826 * float(np.median(np.abs(np.array(known) - np.median(known))))
+            usual = statistics.median(known)
+            sd = 1.4826 * statistics.median(abs(each - usual) for each in known)
         noise = course.noise_l(morning)
         floor = math.hypot(noise, _WANDER_L * math.sqrt(13.0) / 2.0)
-        sd = max(sd, floor)
-        made.append(Night(evening, morning, lost, sd, math.nan if day is None else day * HOUR_US / (evening - dawn)))
+        made.append(Night(evening, morning, float(by_night[row]), max(sd, floor), float(by_day[row])))
     return made
 
 
-def _lost(course: Course, start_us: int, end_us: int) -> float | None:
-    """Held plus sold at the start less that at the end, and less the honest share of what was sold."""
-    first, last = course.rows(start_us - HOUR_US // 2, start_us), course.rows(end_us - HOUR_US // 2, end_us)
-    if first.stop - first.start < 1 or last.stop - last.start < 1 or course.stirred[first.start : last.stop].any():
-        return None
-    reference, had_sold = int(course.book_ml[first.start]), int(course.sold_ml[first.start])
-    lost = float((course.book_ml[first] - reference).mean() - (course.book_ml[last] - reference).mean())
-    sold = float((course.sold_ml[last] - had_sold).mean() - (course.sold_ml[first] - had_sold).mean())
-    return (lost - LOSS_SHARE * sold) / 1000.0
+def _lost(course: Course, start_us: NDArray[np.int64], end_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    """(m,) held plus sold at each start less that at the end, and less the honest share of what was sold, litres.
+
+    Both are means of half an hour. NaN where one is not told, or fuel came between.
+    """
+    edges = [course.at_us.searchsorted(at) for at in (start_us - HOUR_US // 2, start_us, end_us - HOUR_US // 2, end_us)]
+    stirred = np.concatenate(([0], np.cumsum(course.stirred)))
+    told = (edges[1] > edges[0]) & (edges[3] > edges[2]) & (stirred[edges[3]] == stirred[edges[0]])
+    first, until, last, end = (edge[told] for edge in edges)
+    fell = []
+    for column in (course.book_ml, course.sold_ml):
+        # Sums of whole numbers, so a mean is the same wherever the past begins.
+        sums, reference = np.concatenate(([0], np.cumsum(column - int(column[0])))), column[first] - int(column[0])
+        before = (sums[until] - sums[first] - (until - first) * reference) / (until - first)
+        fell.append(before - (sums[end] - sums[last] - (end - last) * reference) / (end - last))
+    lost = np.full(len(told), np.nan)
+    lost[told] = (fell[0] + LOSS_SHARE * fell[1]) / 1000.0
+    return lost
 
 
 # ---------------------------------------------------------------- what a nozzle's counters say of it
@@ -310,7 +320,17 @@ class Counted:
 
 
 def counted(past: StationPast, course: Course) -> tuple[Counted, ...]:
-    """All of a tank's nozzles, oldest first."""
+    """All of a tank's nozzles, oldest first; made once a course."""
+    known = _COUNTED.get(course)
+    if known is None:
+        known = _COUNTED[course] = tuple(_counted(past, course))
+    return known
+
+
+_COUNTED: WeakKeyDictionary[Course, tuple[Counted, ...]] = WeakKeyDictionary()
+
+
+def _counted(past: StationPast, course: Course) -> list[Counted]:
     found: list[Counted] = []
     for nozzle in course.nozzles:
         mine = past.sales.of(nozzle)
@@ -323,4 +343,4 @@ def counted(past: StationPast, course: Course) -> tuple[Counted, ...]:
             Counted(nozzle, int(ends[row]), int(starts[row + 1]), float(moved[row]), int(max(missing[row], 0)))
             for row in np.flatnonzero(odd).tolist()
         ]
-    return tuple(sorted(found, key=lambda each: (each.end_us, each.nozzle_id)))
+    return sorted(found, key=lambda each: (each.end_us, each.nozzle_id))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -69,11 +70,11 @@ def loads_of(past: StationPast, tank_id: str, levels: Levels) -> Iterator[Load]:
         (match for match in matches(past) if match.rise is not None and tank_id in match.course.tanks),
         key=lambda match: match.rise.end_us if match.rise is not None else 0,
     )
-    for match in mine:
+    for place, match in enumerate(mine):
         rise, step_us = match.rise, match.course.step_us
         if rise is None or rise.worked_on or not is_whole(match.course, rise):
             continue
-        low, high = _others(mine, match)
+        low, high = _others(mine, place)
         before = _rows(levels, max(rise.start_us - max(_BEFORE_US, 2 * step_us), low), rise.start_us)
         after = _rows(levels, rise.end_us + _STILL_US, min(rise.end_us + max(_AFTER_US, 2 * step_us), high))
         if before.stop <= before.start or after.stop <= after.start:
@@ -97,9 +98,8 @@ def loads_of(past: StationPast, tank_id: str, levels: Levels) -> Iterator[Load]:
         )
 
 
-def _others(mine: list[Match], match: Match) -> tuple[int, int]:
+def _others(mine: list[Match], place: int) -> tuple[int, int]:
     """Between which times no other fuel came to these tanks than this."""
-    place = mine.index(match)
     before, after = (mine[n].rise if 0 <= n < len(mine) else None for n in (place - 1, place + 1))
     low = before.end_us + _STILL_US if before is not None else -(2**62)
     return low, after.start_us if after is not None else 2**62
@@ -166,10 +166,11 @@ def against_usual(late: list[Load], before: list[Load]) -> Shift | None:
     """The last loads against those before them; None where those are few."""
     if len(before) < _FEWEST:
         return None
-    known = np.array([load.density for load in before])
-    middle, count = median(known), len(before)
-    robust = 1.4826 * median(np.abs(known - middle))
+    known, count = [load.density for load in before], len(before)
+    middle = statistics.median(known)
+    robust = 1.4826 * statistics.median(abs(each - middle) for each in known)
     spread = max(math.sqrt((_WORTH * _USUAL_SD**2 + count * robust**2) / (_WORTH + count)), _USUAL_SD)
-    usual = float(np.clip(known, middle - 2.0 * spread, middle + 2.0 * spread).mean())
+    low, high = middle - 2.0 * spread, middle + 2.0 * spread
+    usual = float(np.add.reduce([min(max(each, low), high) for each in known])) / count
     value, sd = _weighted([load.density - usual for load in late], [load.sd for load in late], spread)
     return Shift(value, math.hypot(sd, 1.1 * spread / math.sqrt(count)), usual, tuple(late), certified=False)

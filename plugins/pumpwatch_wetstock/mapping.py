@@ -32,7 +32,7 @@ from pumpwatch import (
     from_us,
     to_us,
 )
-from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, Course, courses, sold_until, wrong_clocks
+from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, Course, courses, median, sold_until, wrong_clocks
 from pumpwatch.wording import count, litres, nozzle_label, title
 from pumpwatch_wetstock.figures import course_label
 
@@ -135,15 +135,15 @@ class _Hours:
     def promising(self, of: Floats, ends_us: Ints, length_us: int, least: float) -> NDArray[np.bool_]:
         """(m,) for which windows that end at these times a plain regression finds anything at all."""
         y = np.where(self.told, (self.own - self.other) / 2.0, 0.0)
-        bound = 6.0 * 1.4826 * float(np.median(np.abs(y[self.told]))) if self.told.any() else 0.0
+        bound = 6.0 * 1.4826 * median(np.abs(y[self.told])) if self.told.any() else 0.0
         y = np.clip(y, -bound - of, bound + of)
         x = np.where(self.told, of, 0.0)
         first = np.searchsorted(self.at_us, ends_us - length_us)
         last = np.maximum(np.searchsorted(self.at_us, ends_us, side="right") - 1, first)
         n, sx, sy, xx, xy, yy = (
-            np.concatenate(([0.0], np.cumsum(each)))[np.minimum(last, len(y))]
-            - np.concatenate(([0.0], np.cumsum(each)))[np.minimum(first, len(y))]
+            sums[np.minimum(last, len(y))] - sums[np.minimum(first, len(y))]
             for each in (self.told.astype(float), x, y, x * x, x * y, y * y)
+            for sums in [np.concatenate(([0.0], np.cumsum(each)))]
         )
         n = np.maximum(n, 1.0)
         spread = np.maximum(xx - sx * sx / n, 1e-9)
@@ -158,8 +158,8 @@ class _Hours:
             return None
         table = np.stack([of[rows], *(each[rows] for each in besides), np.ones(int(rows.sum()))], axis=1)
         kept, own, other = (self.own - self.other)[rows] / 2.0, self.own[rows], self.other[rows]
-        limit = 6.0 * 1.4826 * float(np.median(np.abs(kept - np.median(kept)))) + of[rows].max()
-        keep = np.abs(kept - np.median(kept)) <= limit
+        apart = np.abs(kept - median(kept))
+        keep = apart <= 6.0 * 1.4826 * median(apart) + of[rows].max()
         inverse = np.linalg.pinv(table[keep].T @ table[keep])
         fits = inverse @ table[keep].T @ np.stack([kept, own, -other], axis=1)[keep]
         rest = kept[keep] - table[keep] @ fits[:, 0]

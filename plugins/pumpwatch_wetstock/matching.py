@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -93,25 +94,39 @@ def matches(past: StationPast) -> tuple[Match, ...]:
 
 
 def _matches(course: Course, papers: Sequence[Paper]) -> Iterator[Match]:
+    stories = _Stories(course, papers)
     for rise in course.rises:
-        near = _near(course, papers, rise.start_us, rise.end_us)
-        yield Match(course, rise, _story(*near)[near[0].index(rise)])
+        rises, _, story = stories.about(rise.start_us, rise.end_us)
+        yield Match(course, rise, story[rises.index(rise)])
     for paper in papers:
-        near = _near(course, papers, paper.at_us, paper.at_us)
-        if paper not in near[1] or not any(paper in mine for mine in _story(*near)):
+        _, near, story = stories.about(paper.at_us, paper.at_us)
+        if paper not in near or not any(paper in mine for mine in story):
             yield Match(course, None, (paper,))
 
 
-def _near(course: Course, papers: Sequence[Paper], start_us: int, end_us: int) -> tuple[list[Rise], list[Paper]]:
-    reach = CLUSTER_US + (course.step_us if course.is_coarse else 0)
-    first, last = start_us - reach, end_us + reach
-    return (
-        [rise for rise in course.rises if first <= rise.end_us and rise.start_us <= last and rise.end_us <= last],
-        [paper for paper in papers if first <= paper.at_us <= last],
-    )
+class _Stories:
+    """The likeliest stories of what is near some time; each is made once."""
+
+    def __init__(self, course: Course, papers: Sequence[Paper]) -> None:
+        self._rises, self._papers = course.rises, papers
+        self._reach = CLUSTER_US + (course.step_us if course.is_coarse else 0)
+        self._ends = [rise.end_us for rise in course.rises]
+        self._times = [paper.at_us for paper in papers]
+        self._known: dict[tuple[int, ...], list[tuple[Paper, ...]]] = {}
+
+    def about(self, start_us: int, end_us: int) -> tuple[Sequence[Rise], Sequence[Paper], list[tuple[Paper, ...]]]:
+        """The rises and the papers near a span, and the papers of each of the rises."""
+        first, last = start_us - self._reach, end_us + self._reach
+        rises = bisect_left(self._ends, first), bisect_right(self._ends, last)
+        papers = bisect_left(self._times, first), bisect_right(self._times, last)
+        key = *rises, *papers
+        near = self._rises[slice(*rises)], self._papers[slice(*papers)]
+        if key not in self._known:
+            self._known[key] = _story(*near)
+        return *near, self._known[key]
 
 
-def _story(rises: list[Rise], papers: list[Paper]) -> list[tuple[Paper, ...]]:
+def _story(rises: Sequence[Rise], papers: Sequence[Paper]) -> list[tuple[Paper, ...]]:
     """The papers of each rise in the likeliest story."""
     choices = [[-1, *(place for place, rise in enumerate(rises) if _apart(paper, rise) <= NEAR_US)] for paper in papers]
     if len(papers) > _MOST:
@@ -126,7 +141,7 @@ def _story(rises: list[Rise], papers: list[Paper]) -> list[tuple[Paper, ...]]:
     return story
 
 
-def _nearest(paper: Paper, choice: list[int], rises: list[Rise]) -> list[int]:
+def _nearest(paper: Paper, choice: list[int], rises: Sequence[Rise]) -> list[int]:
     """Of too many papers each goes to the rise it is nearest to."""
     return choice if len(choice) < 2 else [min(choice[1:], key=lambda place: _apart(paper, rises[place]))]
 

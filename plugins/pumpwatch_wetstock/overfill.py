@@ -30,7 +30,7 @@ from pumpwatch import (
     from_us,
     to_us,
 )
-from pumpwatch.courses import DAY_US, HOUR_US
+from pumpwatch.courses import DAY_US, HOUR_US, median
 from pumpwatch.wording import litres, local, local_day, percent, tank_label, title
 from pumpwatch_wetstock.figures import TIME
 
@@ -78,9 +78,10 @@ class OverFill(Review):
             if told is None or not capacity > 0.0:
                 continue
             at_us, held = told
-            coarse = float(np.median(np.diff(at_us))) > _SLOSHES_US
-            median = held[2:] if coarse else np.median(np.stack([held[:-2], held[1:-1], held[2:]]), axis=0)
-            over = np.flatnonzero(median > self.settings.share * capacity) + 2
+            coarse = median(np.diff(at_us)) > _SLOSHES_US
+            low, high = np.minimum(held[:-2], held[1:-1]), np.maximum(held[:-2], held[1:-1])
+            middle = held[2:] if coarse else np.maximum(low, np.minimum(high, held[2:]))
+            over = np.flatnonzero(middle > self.settings.share * capacity) + 2
             days = (at_us[over] + offset) // DAY_US
             for day in np.unique(days).tolist():
                 row = int(over[np.searchsorted(days, day)])
@@ -98,7 +99,7 @@ class OverFill(Review):
     ) -> Finding:
         settings, label = self.settings, tank_label(tank_id)
         subject = Subject(past.station_id, tank_id=tank_id)
-        when, share = from_us(int(at_us[row])), float(np.median(held[row - 2 : row + 1])) / capacity_l * 100.0
+        when, share = from_us(int(at_us[row])), median(held[row - 2 : row + 1]) / capacity_l * 100.0
         begin, shown = from_us(int(at_us[row - 2])), slice(max(0, row - 150), row + 1)
         seconds = tuple((at_us[shown] / 1e6).tolist())
         limit = settings.share * capacity_l

@@ -31,7 +31,7 @@ from pumpwatch import (
     from_us,
     to_us,
 )
-from pumpwatch.courses import DAY_US, HOUR_US, courses, median, work_on
+from pumpwatch.courses import DAY_US, HOUR_US, courses, median, medians, work_on
 from pumpwatch.wording import local, tank_label, title
 from pumpwatch_wetstock.figures import TIME
 
@@ -134,7 +134,7 @@ class WaterIngress(Review):
             works = work_on(past, (tank.tank_id,))
             shown: set[tuple[int, bool]] = set()
             begin = to_us(since) // _WEEK_US * _WEEK_US
-            for row in range(int(np.searchsorted(at_us, begin, side="right")), len(at_us)):
+            for row in self._risen(at_us, blocks, int(np.searchsorted(at_us, begin, side="right"))):
                 found = self._ingress(at_us, blocks, row)
                 if found is None:
                     continue
@@ -146,23 +146,30 @@ class WaterIngress(Review):
                         times = _occasions(works, found.at_us) if worked else 0
                         yield self._finding(past, tank.tank_id, found, at_us, blocks, times)
 
+    def _risen(self, at_us: Ints, water: Floats, first: int) -> list[int]:
+        """The blocks from this one on before which the water stood low enough in the week for either limit."""
+        rows = np.arange(max(first, 2), len(at_us))
+        rows = rows[at_us[rows] - at_us[rows - 1] <= _FRESH_US]
+        begin, end = (at_us.searchsorted(at_us[rows] - back) for back in (_WEEK_US, DAY_US - 1))
+        told = end > begin
+        rows, begin, end = rows[told], begin[told], end[told]
+        if not len(rows):
+            return []
+        edges = np.stack([begin, end], axis=1).ravel()
+        lowest = np.minimum.reduceat(water, edges)[::2]
+        least = min(self.settings.step_mm, self._least_mm(_SPANS[0]))
+        risen: list[int] = rows[np.minimum(water[rows], water[rows - 1]) - lowest >= least].tolist()
+        return risen
+
     def _ingress(self, at_us: Ints, water: Floats, row: int) -> Ingress | None:
         """What shows at the end of this block; at_us are the blocks' ends."""
-        if row < 2 or at_us[row] - at_us[row - 1] > _FRESH_US:
-            return None
         settings, now = self.settings, float(min(water[row], water[row - 1]))
         end = int(at_us[row])
-        week = water[slice(*np.searchsorted(at_us, [end - _WEEK_US, end - DAY_US + 1]))]
-        if not len(week):
-            return None
-        lowest = float(np.min(week))
-        if now - lowest < min(settings.step_mm, self._least_mm(_SPANS[0])):
-            return None
         for days in _SPANS:
             found = self._slope(at_us, water, row, days, now)
             if found is not None:
                 return found
-        usual = median(week)
+        usual = median(water[slice(*np.searchsorted(at_us, [end - _WEEK_US, end - DAY_US + 1]))])
         sd = _usual_mm(at_us, water, end - DAY_US, 1)
         if now - usual < max(settings.step_mm, settings.sigmas * sd):
             return None
@@ -284,11 +291,9 @@ def _blocks(levels: Levels, until_us: int) -> tuple[Ints, Floats]:
     at_us, water = levels.at_us[told], levels.water_mm[told]
     block = at_us // _BLOCK_US
     numbers, first = np.unique(block, return_index=True)
-    parts = np.split(water, first[1:]) if len(numbers) else []
     ends = (numbers + 1) * _BLOCK_US
-    medians = np.array([median(part) for part in parts])
     over = ends <= until_us
-    return ends[over], medians[over]
+    return ends[over], medians(water, np.append(first, len(water)))[over]
 
 
 def _occasions(works: list[int], at_us: int) -> int:

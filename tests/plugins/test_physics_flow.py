@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import worlds
 
-from pumpwatch import Severity
+from pumpwatch import Severity, from_us
+from pumpwatch.courses import DAY_US
 from pumpwatch.testing.rules import cut_invariant
+from pumpwatch_physics.flow_fillings import gathered
 from pumpwatch_physics.flow_rates import BINS, LOWEST, WIDTH, lopsided, rates, two_modes
 from pumpwatch_physics.flow_switch import FlowSwitch, FlowSwitchSettings
 
@@ -160,11 +162,34 @@ def test_flow_of_each_nozzle():
     staging = worlds.staged(days=10, count=9)
     plans = {n.registered.nozzle_id: n.flow_l_min for n in staging.station("S06").nozzles}
     past, _ = worlds.world("", "S06", days=42)
-    made = rates(past.sales, OFFSET_US)
-    for number, nozzle in enumerate(past.sales.nozzle_ids):
+    rule = FlowSwitch(FlowSwitchSettings())
+    days = rule.days_between(past.start, past.end)
+    made = rates(gathered({day: rule.digest(past, day) for day in days}, rule.utc_offset_us), len(past.nozzles))
+    for number, nozzle in enumerate(nozzle.nozzle_id for nozzle in past.nozzles):
         flow = np.median(made.flow_l_min[made.nozzle == number])
         assert flow == pytest.approx(plans[nozzle], rel=0.01)
     assert 0.018 < 0.5 * np.subtract(*np.quantile(made.excess, [0.8413, 0.1587])) < 0.027
+
+
+def test_a_day_is_the_same_from_any_past_and_exact():
+    past, _ = worlds.world("", "S06", days=6)
+    rule = FlowSwitch(FlowSwitchSettings())
+    day = rule.days_between(past.start, past.end)[3]
+    midnight = from_us(day * DAY_US - rule.utc_offset_us)
+    short = past.between(midnight - timedelta(hours=2), midnight + timedelta(days=1) + rule.settling)
+    told = rule.digest(past, day)
+    assert {name: each.tobytes() for name, each in told.items()} == {
+        name: each.tobytes() for name, each in rule.digest(short, day).items()
+    }
+    found = gathered({day: told}, rule.utc_offset_us)
+    assert len(found) > 100
+    sales = past.sales
+    known = {(int(n), int(s)): row for row, (n, s) in enumerate(zip(sales.nozzle, sales.seq, strict=True))}
+    rows = [known[key] for key in zip(found.nozzle.tolist(), found.seq.tolist(), strict=True)]
+    for name, column in (("start_us", found.start_us), ("end_us", found.end_us), ("volume_l", found.litres)):
+        assert (getattr(sales, name)[rows] == column).all()
+    assert rows == sorted(rows)
+    assert not rule.digest(past, day - 40)
 
 
 def drawn(seed, n, share=0.0, size=0.0, spread=0.022):

@@ -8,7 +8,6 @@ from pumpwatch.courses.course import (
     courses,
     expansion,
     litres_20c,
-    median,
     sold_until,
 )
 from pumpwatch.courses.excuses import (
@@ -23,6 +22,7 @@ from pumpwatch.courses.excuses import (
     work_on,
     wrong_clocks,
 )
+from pumpwatch.courses.medians import median, medians
 
 __all__ = [
     "DAY_US",
@@ -40,6 +40,7 @@ __all__ = [
     "is_work",
     "litres_20c",
     "median",
+    "medians",
     "misplaced_l",
     "sold_until",
     "work_on",

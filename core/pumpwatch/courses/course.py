@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from pumpwatch.courses.excuses import DAY_US, HOUR_US, MINUTE_US, draws_of, work_on
+from pumpwatch.courses.medians import median, medians
 from pumpwatch.model import Subject
 
 if TYPE_CHECKING:
@@ -49,16 +50,6 @@ _JOINED_US: Final = 15 * MINUTE_US
 """Between readings of a joined tank no farther apart the volume is interpolated."""
 _SAME_US: Final = 2 * MINUTE_US
 """Readings of joined tanks no farther apart are of one time."""
-
-
-def median(values: Floats) -> float:
-    """As ``numpy.median`` of one dimension, and quicker for few values; NaN for none, or where one is NaN."""
-    ordered = np.sort(values)
-    count = len(ordered)
-    if not count or math.isnan(ordered[-1]):  # NaN is sorted last
-        return math.nan
-    middle = count // 2
-    return float(ordered[middle] if count % 2 else 0.5 * (ordered[middle - 1] + ordered[middle]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +103,7 @@ class Course:
     @cached_property
     def step_us(self) -> int:
         """The usual time between readings."""
-        return int(np.median(np.diff(self.at_us))) if len(self.at_us) > 1 else DAY_US
+        return int(median(np.diff(self.at_us))) if len(self.at_us) > 1 else DAY_US
 
     @property
     def is_coarse(self) -> bool:
@@ -127,9 +118,7 @@ class Course:
         second = np.abs(self.book_ml[2:] - 2 * self.book_ml[1:-1] + self.book_ml[:-2]) / 1000.0
         day = self.at_us[2:] // DAY_US
         days, first = np.unique(day, return_index=True)
-        ends = np.append(first[1:], len(day))
-        medians = [_median(second[a:b]) for a, b in zip(first.tolist(), ends.tolist(), strict=True)]
-        return days, np.array(medians) * 1.4826 / math.sqrt(6.0)
+        return days, medians(second, np.append(first, len(day))) * 1.4826 / math.sqrt(6.0)
 
     def noise_l(self, at_us: int) -> float:
         """Robust standard deviation of one reading over the fortnight of days that ends with the day of ``at_us``."""
@@ -140,7 +129,7 @@ class Course:
         if known is None:
             days, noise = self._daily_noise
             first, end = days.searchsorted(np.array([last - NOISE_DAYS + 1, last + 1]))
-            known = self._noise_until[last] = max(_median(noise[first:end]), 0.5) if end > first else 5.0
+            known = self._noise_until[last] = max(median(noise[first:end]), 0.5) if end > first else 5.0
         return known
 
     @cached_property
@@ -213,15 +202,6 @@ class Course:
     def rows(self, start_us: int, end_us: int) -> slice:
         """The readings at start <= time < end."""
         return slice(*self.at_us.searchsorted(np.array([start_us, end_us])).tolist())
-
-
-def _median(values: Floats) -> float:
-    """Of finite values, at least one; ``numpy.median`` takes its time with few."""
-    half = len(values) // 2
-    if len(values) % 2:
-        return float(np.partition(values, half)[half])
-    low, high = np.partition(values, (half - 1, half))[half - 1 : half + 1].tolist()
-    return float((low + high) / 2.0)
 
 
 _KNOWN: WeakKeyDictionary[StationPast, tuple[Course, ...]] = WeakKeyDictionary()

@@ -12,6 +12,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 import pumpwatch
 from pumpwatch.contracts import Chronicle, Digests
 from pumpwatch.engine.shelf import Made, Memory, Shelf, SpoiltError, mark_of
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from pumpwatch.model import Finding
     from pumpwatch.past import StationPast
 
-_DAY_US: Final = 86_400_000_000
+_HOUR_US: Final = 3_600_000_000
+_DAY_US: Final = 24 * _HOUR_US
 _KEPT_DAYS: Final = 60
 """So much longer than they are needed digests are kept."""
 _INSTANT: Final = timedelta(microseconds=1)
@@ -132,13 +135,9 @@ class _Judging:
     def _days(self, rule: Chronicle, back: int) -> list[int]:
         """The days that must be told and have records."""
         wanted = rule.days_between(earlier(self._since, timedelta(days=back + 1)), self._until)
-        hours = self._touched.hour
-        found: list[int] = []
-        for hour in hours.tolist():
-            first, last = ((hour + more) * 3_600_000_000 + rule.utc_offset_us for more in (0, 1))
-            for day in range(first // _DAY_US, (last - 1) // _DAY_US + 1):
-                if day in wanted and (not found or day > found[-1]):
-                    found.append(day)
+        first_us = self._touched.hour * _HOUR_US + rule.utc_offset_us
+        days = np.unique(np.concatenate((first_us // _DAY_US, (first_us + _HOUR_US - 1) // _DAY_US)))
+        found: list[int] = days[(days >= wanted.start) & (days < wanted.stop)].tolist()
         return found
 
     def _is_over(self, rule: Chronicle, day: int) -> bool:

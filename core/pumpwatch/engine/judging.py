@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -90,13 +91,12 @@ def lookback(rules: Sequence[Rule]) -> timedelta:
 class Judges:
     """Processes that judge. Made once, used for many periods; ``judges`` closes them."""
 
-    def __init__(self, pool: ProcessPoolExecutor, book: RuleBook, workers: int, keep: Path | None) -> None:
+    def __init__(self, pool: ProcessPoolExecutor, rules: tuple[Rule, ...], workers: int, keep: Path | None) -> None:
         self._pool = pool
         self._keep = keep
         self._spoilt = False
-        self._book = book
         self._workers = workers
-        self.rules = book.rules()
+        self.rules = rules
 
     async def judge(
         self,
@@ -191,15 +191,28 @@ def judges(book: RuleBook, workers: int = 2, keep: Path | None = None) -> Iterat
         log.warning("%s", trouble)
     for library in ("OPENBLAS", "OMP", "MKL"):  # one core a process: threads of their own would fight for it
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _begin, (book, keep))
+    rules = book.rules()
+    context = get_context("forkserver")
+    context.set_forkserver_preload(_imported())
+    pool = ProcessPoolExecutor(workers, context, _begin, (book, keep))
     try:
-        yield Judges(pool, book, workers, keep)
+        yield Judges(pool, rules, workers, keep)
     except BaseException:
         for child in set(active_children()) - others:
             child.kill()
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _imported() -> list[str]:
+    """Our modules that are loaded here: judging processes are forked from one that loads them once, the first time.
+
+    That takes some seconds, longer than the step of a day.
+    """
+    return sorted(
+        name for name in sys.modules if name.startswith("pumpwatch") and not name.endswith("__main__") and "." in name
+    )
 
 
 def _told_of(keep: Path, trouble: str, *, spoilt: bool) -> str:
