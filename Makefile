@@ -4,9 +4,10 @@ BIN := .venv/bin
 ARGS ?=
 CODECS ?= modbus tls350 dart twowire lanfeng taxport ifsf ptsjson opcua
 SECONDS ?= 60
+ROUNDS ?= 200
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test fuzz check fix bench docs curve clean
+.PHONY: help setup run test soak fuzz check fix bench docs curve clean
 
 help: ## say what there is
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 16
@@ -30,6 +31,10 @@ run: setup ## run the simulated county, the server and the dashboards (ARGS='…
 # A file of tests stays in one process, so that what it starts for all of them is started once.
 test: setup ## run the tests (ARGS='tests/core -k …')
 	@$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+# Not part of `make test`, which does twenty rounds.
+soak: setup ## kill the historian at random moments and count what is lost (ROUNDS=200)
+	@KILL_ROUNDS=$(ROUNDS) $(BIN)/pytest --timeout 3600 tests/core/historian/test_historian_kill.py
 
 # Not part of `make test`: atheris is for Linux, and each codec takes its minute.
 fuzz: setup ## feed every codec with anything, a minute each (CODECS='dart ifsf' SECONDS=60)

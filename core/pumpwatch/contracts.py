@@ -28,7 +28,17 @@ import pluggy
 from pydantic import BaseModel, ConfigDict
 
 from pumpwatch.errors import Refused
-from pumpwatch.model import CovertTest, Declaration, HotlineReport, Subject, WorkOrder, to_us
+from pumpwatch.model import (
+    CovertTest,
+    Declaration,
+    HotlineReport,
+    SampleBatch,
+    Subject,
+    Summaries,
+    WorkOrder,
+    from_us,
+    to_us,
+)
 from pumpwatch.past import Channel, StationPast
 
 if TYPE_CHECKING:
@@ -48,7 +58,6 @@ if TYPE_CHECKING:
         Reading,
         Record,
         SaleChannel,
-        SampleBatch,
         Station,
         Tag,
         Tank,
@@ -57,6 +66,8 @@ if TYPE_CHECKING:
     )
 
 _DAY_US = 86_400_000_000
+_ONE_US = timedelta(microseconds=1)
+_PAGE = 100_000
 
 hookspec = pluggy.HookspecMarker("pumpwatch")
 hookimpl = pluggy.HookimplMarker("pumpwatch")
@@ -111,15 +122,10 @@ class Line(Protocol):
 
         ``complete(received)`` is called with all bytes received so far and returns how many of them (from the first)
         make the whole reply, or 0 while more are needed; it raises ``BadReply`` when they can never be one. Bytes left
-        over from an abandoned exchange are thrown away before the request is sent. Raises ``NotReachable`` when
+        over from an abandoned exchange are thrown away before the request is sent. Several questions may be one request
+        to a peer that takes several; then their replies together are the reply. Raises ``NotReachable`` when
         the line cannot be opened or breaks. The caller (acquisition) sets the deadline; an abandoned exchange leaves
         the line usable.
-        """
-
-    async def ask_all(self, requests: Sequence[bytes], complete: Callable[[bytes], int]) -> list[bytes]:
-        """Send all ``requests`` at once and return as many replies, in the order in which they come.
-
-        Only for peers that take several questions at a time and tell in each reply which one it answers.
         """
 
     async def listen(self) -> Ear:
@@ -163,7 +169,7 @@ class Probe:
     """
     request: bytes = b""
     """What is asked; nothing where it is enough to listen."""
-    settings: Mapping[str, str | int | float | bool] = field(default_factory=dict)
+    settings: Mapping[str, str | int | float | bool | Sequence[str | int]] = field(default_factory=dict)
     """Of the device that is found, for the configuration."""
     baud: int = 9600
     bytesize: int = 8
@@ -176,7 +182,8 @@ class Driver(ABC):
 
     The runner (acquisition) makes one object a device, calls ``connect`` once before the first ``read`` and again after
     a failure, never two methods at once, always under a deadline. A driver has no loop, sleep, retry, lock, timeout,
-    logger or task of its own; it raises ``NotReachable``, ``BadReply`` or ``Refused`` and the runner reacts.
+    logger or task of its own; it raises ``NotReachable``, ``BadReply`` or ``Refused`` and the runner reacts. One
+    that asks several devices on a wire asks them through ``Turns``, so that a silent one takes no other with it.
     """
 
     name: ClassVar[str]
@@ -555,6 +562,60 @@ class Store(ABC):
     @abstractmethod
     async def series(self, path: str, start: datetime, end: datetime, limit: int = 100_000) -> Series:
         """The samples of a tag with start <= at < end, oldest first, at most ``limit`` (the newest ones)."""
+
+    async def summaries(self, path: str, start: datetime, end: datetime, width: timedelta) -> Summaries:
+        """The samples of a tag with start <= at < end in buckets that begin at ``start`` and every ``width`` after it.
+
+        The last bucket is cut at ``end``. A store with roll-ups has them for whole minutes and hours of UTC: let
+        ``start`` and ``width`` be whole minutes or, for months, whole hours. Here it is reckoned from ``series``.
+        """
+        origin_us, width_us = to_us(start), max(1, width // _ONE_US)
+        parts: list[Summaries] = []
+        while start < end:  # the newest page first
+            page = (await self.series(path, start, end, _PAGE)).samples
+            parts.insert(0, Summaries.of(path, page, origin_us, width_us))
+            if len(page) < _PAGE:
+                break
+            end = from_us(page.at_us[0])
+        return Summaries.joined(path, parts, origin_us, width_us)
+
+    async def samples(
+        self,
+        *,
+        station_id: str | None = None,
+        paths: Sequence[str] = (),
+        start: datetime,
+        end: datetime,
+        after: tuple[str, datetime] | None = None,
+        limit: int = 100_000,
+    ) -> SampleBatch:
+        """A page of the samples with start <= at < end of a station, of some paths or, without both, of all tags.
+
+        Ordered by path and time, at most ``limit``; those behind ``after``, which is path and time of the last row of
+        the page before. A page with fewer rows is the last. Its station is ``station_id``, or empty. Here it is put
+        together from ``series``.
+        """
+        known = paths or (await self.latest()).paths
+        asked = sorted({p for p in known if station_id is None or p.partition("/")[0] == station_id})
+        parts: list[SampleBatch] = []
+        for path in asked:
+            if after is None or path >= after[0]:
+                begin = max(start, after[1] + timedelta(microseconds=1)) if after and path == after[0] else start
+                parts.append(await self._oldest(path, begin, end, limit - sum(map(len, parts))))
+                if sum(map(len, parts)) >= limit:
+                    break
+        return SampleBatch.joined(station_id or "", parts)
+
+    async def _oldest(self, path: str, start: datetime, end: datetime, limit: int) -> SampleBatch:
+        """The oldest ``limit`` samples of a tag, by halving the time until ``series`` holds nothing back."""
+        found = (await self.series(path, start, end, limit + 1)).samples
+        if len(found) <= limit:
+            return found
+        middle = from_us((to_us(start) + to_us(end)) // 2)
+        first = await self._oldest(path, start, middle, limit)
+        if len(first) >= limit:
+            return first
+        return SampleBatch.joined(first.station, (first, await self._oldest(path, middle, end, limit - len(first))))
 
     @abstractmethod
     async def transactions(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from enum import IntEnum, StrEnum
+from itertools import chain
 from sys import intern
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 
@@ -57,10 +59,12 @@ __all__ = [
     "SalePart",
     "Sample",
     "SampleBatch",
+    "SampleColumns",
     "ScanClass",
     "Severity",
     "Station",
     "Subject",
+    "Summaries",
     "Tag",
     "TagKind",
     "Tank",
@@ -147,6 +151,65 @@ class Sample(NamedTuple):
     quality: Quality = Quality.GOOD
 
 
+class SampleColumns(Sequence[Sample]):
+    """Samples that a device gave at one moment, as columns of equal length n; to be used like the list of them.
+
+    For drivers that read many numbers at once: acquisition compares and packs the columns as they are, and a ``Sample``
+    is made only for who asks for one.
+    """
+
+    __slots__ = ("at", "exact", "qualities", "tags", "values")
+
+    def __init__(
+        self,
+        tags: tuple[str, ...],
+        values: NDArray[np.float64],
+        qualities: NDArray[np.uint8],
+        at: datetime,
+        exact: Mapping[int, Value] | None = None,
+    ) -> None:
+        self.tags = tags
+        """n names within the device, each once; the same tuple at each read is quickest."""
+        self.values = values
+        """(n,) numbers; NaN where the value is absent or text."""
+        self.qualities = qualities
+        """(n,) ``Quality`` codes."""
+        self.at = at
+        """Of all of them: aware UTC, the time at the source."""
+        self.exact = exact or {}
+        """By place, what is no float: texts, and whole numbers that are to stay whole."""
+
+    def __len__(self) -> int:
+        return len(self.tags)
+
+    @overload
+    def __getitem__(self, place: int) -> Sample: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Sample]: ...
+    def __getitem__(self, place: int | slice) -> Sample | list[Sample]:
+        if isinstance(place, slice):
+            return [self._sample(i) for i in range(*place.indices(len(self)))]
+        return self._sample(range(len(self))[place])
+
+    def _sample(self, place: int) -> Sample:
+        value: Value = self.exact[place] if place in self.exact else float(self.values[place])
+        if isinstance(value, float) and math.isnan(value):
+            value = None
+        return Sample(self.tags[place], value, self.at, Quality(self.qualities[place]))
+
+    def only(self, tags: Collection[str]) -> list[Sample]:
+        """The samples of these tags."""
+        return [self._sample(i) for i, tag in enumerate(self.tags) if tag in tags]
+
+    def doubted(self, doubts: Mapping[str, Quality]) -> SampleColumns:
+        """The same with other qualities for the tags named."""
+        qualities = self.qualities.copy()
+        for place, tag in enumerate(self.tags):
+            if tag in doubts:
+                qualities[place] = doubts[tag]
+        return SampleColumns(self.tags, self.values, qualities, self.at, self.exact)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SampleBatch:
     """Samples of one station as columns of equal length n; what moves from acquisition onwards."""
@@ -182,6 +245,93 @@ class SampleBatch:
             ),
             texts=tuple(s.value if isinstance(s.value, str) else None for s in samples) if has_text else (),
             qualities=np.fromiter((int(s.quality) for s in samples), np.uint8, len(samples)),
+        )
+
+    @classmethod
+    def joined(cls, station: str, parts: Sequence[SampleBatch]) -> SampleBatch:
+        """All rows of ``parts`` in their order."""
+        texted = any(p.texts for p in parts)
+        return cls(
+            station,
+            tuple(chain.from_iterable(p.paths for p in parts)),
+            np.concatenate([np.empty(0, np.int64), *(p.at_us for p in parts)]),
+            np.concatenate([np.empty(0, np.float64), *(p.values for p in parts)]),
+            tuple(chain.from_iterable(p.texts or (None,) * len(p) for p in parts)) if texted else (),
+            np.concatenate([np.empty(0, np.uint8), *(p.qualities for p in parts)]),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summaries:
+    """One tag over equal stretches of time, called buckets, as columns of equal length n, oldest first.
+
+    Buckets without a sample are left out. A sample is good here when its value is a finite number and its quality not
+    BAD; what is uncertain counts. ``low``, ``high``, ``mean`` and ``last`` are of the good samples and NaN in a bucket
+    that has none. The mean is that of the samples, each of the same weight however long it stood.
+    """
+
+    path: str
+    start_us: NDArray[np.int64]
+    """(n,) where each bucket begins, microseconds since 1970 UTC."""
+    count: NDArray[np.int64]
+    """(n,) samples of any kind: 1 or more."""
+    good: NDArray[np.int64]
+    """(n,) good samples."""
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    last: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.start_us)
+
+    @classmethod
+    def of(cls, path: str, samples: SampleBatch, origin_us: int, width_us: int) -> Summaries:
+        """Samples of one tag, by time and each once, in buckets that begin every ``width_us`` from ``origin_us``."""
+        good = np.isfinite(samples.values) & (samples.qualities < Quality.BAD)
+        values = np.where(good, samples.values, np.nan)
+        one = np.ones(len(samples), np.int64)
+        each = cls(path, samples.at_us, one, good.astype(np.int64), values, values, values, values)
+        return cls.joined(path, (each,), origin_us, width_us)
+
+    @classmethod
+    def joined(cls, path: str, parts: Sequence[Summaries], origin_us: int, width_us: int) -> Summaries:
+        """Parts in the order of time, none of which shares a sample with another, as buckets as wide or wider.
+
+        A part's bucket goes whole to where it begins.
+        """
+        start, count, good = (
+            np.concatenate([np.empty(0, np.int64), *columns])
+            for columns in ([p.start_us for p in parts], [p.count for p in parts], [p.good for p in parts])
+        )
+        low, high, mean, last = (
+            np.concatenate([np.empty(0, np.float64), *columns])
+            for columns in (
+                [p.low for p in parts],
+                [p.high for p in parts],
+                [p.mean for p in parts],
+                [p.last for p in parts],
+            )
+        )
+        if not len(start):
+            return cls(path, start, count, good, low, high, mean, last)
+        bucket = (start - origin_us) // width_us
+        is_first = np.append(True, bucket[1:] != bucket[:-1])
+        first = np.flatnonzero(is_first)
+        goods = np.add.reduceat(good, first)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            sums = np.bincount(np.cumsum(is_first) - 1, np.where(good > 0, mean * good, 0.0))
+            means = np.where(goods > 0, sums / goods, np.nan)
+        newest = np.maximum.reduceat(np.where(good > 0, np.arange(len(start)), -1), first)
+        return cls(
+            path,
+            bucket[first] * width_us + origin_us,
+            np.add.reduceat(count, first),
+            goods,
+            np.fmin.reduceat(low, first),
+            np.fmax.reduceat(high, first),
+            means,
+            np.where(newest >= 0, last[newest], np.nan),
         )
 
 
@@ -513,6 +663,7 @@ class Reading:
     """What a driver returns from one read."""
 
     samples: Sequence[Sample] = ()
+    """A list, or ``SampleColumns`` from a driver that reads many numbers at once."""
     records: Sequence[Record | SalePart] = ()
 
 

@@ -19,8 +19,10 @@ from pumpwatch import (
     Reading,
     Refused,
     ScanClass,
+    SilentError,
     Tag,
     TagKind,
+    Turns,
 )
 from pumpwatch_dart.fillings import Decimals
 from pumpwatch_dart.frames import ADDRESSES
@@ -70,6 +72,9 @@ class DartSettings(PluginSettings):
         "auto", description="Form of the totalizers' answer: 16 bytes, or 13 with volume and amount in one"
     )
     silence_s: float = Field(10.0, ge=2.0, le=600.0, description="After so long without a sign of the pump it is gone")
+    answer_s: float = Field(
+        0.2, ge=0.02, le=5.0, description="Poll: so long one side of several may take to answer, seconds"
+    )
     identity_is: Literal["serial", "mainboard_serial"] | None = Field(
         None, description="Which registered serial the pump's ten digits are; else they are a tag only"
     )
@@ -122,9 +127,10 @@ class DartDriver(Driver):
         self._reporter = Reporter(site, tuple(self._sides.items()), per_side, decimals, settings.identity_is)
         self._traffic = Traffic()
         self._ear: Ear | None = None
+        self._polling = Turns(addresses, settings.answer_s)
         self._polled = (
             {
-                address: _Polled(Conversation(address, line), deque(_first(side)))
+                address: _Polled(Conversation(address, line, self._polling), deque(_first(side)))
                 for address, side in self._sides.items()
             }
             if settings.mode == "poll"
@@ -154,12 +160,17 @@ class DartDriver(Driver):
 
     async def connect(self) -> None:
         """Begin to listen, unless we still do. Polled, nothing is sent yet, and what was missed is asked for."""
-        for address, polled in self._polled.items():
-            polled.talk.begin()
-            polled.questions = deque(_first(self._sides[address]))
-            self._sides[address].book.forget()
+        for address in self._polled:
+            self._begin(address)
         if not self._polled and self._ear is None:
             self._ear = await self.line.listen()
+
+    def _begin(self, address: int) -> None:
+        """Nothing is known of a polled side: what it did meanwhile was not heard."""
+        side, polled = self._sides[address], self._polled[address]
+        polled.talk.begin()
+        polled.questions = deque(_first(side))
+        side.book.forget()
 
     async def close(self) -> None:
         """Listen no more."""
@@ -237,10 +248,11 @@ class DartDriver(Driver):
 
     async def _poll(self, tags: Sequence[Tag], now: datetime) -> dict[int, Quality]:
         """Poll all sides, and ask some of what is to be asked; the quality of the sides that gave no sense."""
-        failures: dict[int, BadReply | Refused] = {}
+        failures: dict[int, BadReply | SilentError] = {}
+        due = self._polling.due()
         slow = any(tag.scan is ScanClass.SLOW and tag.kind is TagKind.IDENTITY for tag in tags)
-        for address, polled in self._polled.items():
-            side = self._sides[address]
+        for address in due:
+            side, polled = self._sides[address], self._polled[address]
             last, flowed = side.alive, side.flowed
 
             def take(heard: FromPump, side: Side = side, last: datetime | None = last) -> None:
@@ -248,7 +260,7 @@ class DartDriver(Driver):
 
             try:
                 await polled.talk.hear(take)
-            except BadReply as error:
+            except (BadReply, SilentError) as error:
                 failures[address] = error
                 continue
             if slow and not polled.questions:
@@ -261,23 +273,33 @@ class DartDriver(Driver):
                 )
         for _ in range(MOST_QUESTIONS):
             waiting = [
-                address for address in self._turns if address not in failures and self._polled[address].questions
+                address
+                for address in self._turns
+                if address in due and address not in failures and self._polled[address].questions
             ]
             if not waiting:
                 break
             self._turns.remove(waiting[0])
             self._turns.append(waiting[0])
             await self._ask(waiting[0], self._polled[waiting[0]], now, failures)
-        if len(failures) == len(self._polled):
+        if len(failures) == len(due):
             raise next(iter(failures.values()))
-        return dict.fromkeys(failures, Quality.BAD_REPLY)
+        silent = dict.fromkeys(filter(self._polling.is_silent, self._polled), Quality.NOT_CONNECTED)
+        for address in silent:
+            self._begin(address)
+            self._sides[address].forget()
+        return silent | {
+            address: Quality.BAD_REPLY for address, error in failures.items() if isinstance(error, BadReply)
+        }
 
-    async def _ask(self, address: int, polled: _Polled, now: datetime, failures: dict[int, BadReply | Refused]) -> None:
+    async def _ask(
+        self, address: int, polled: _Polled, now: datetime, failures: dict[int, BadReply | SilentError]
+    ) -> None:
         side, question = self._sides[address], polled.questions[0]
         try:
             if not (isinstance(question, Counter) and question.of_amount and side.china):
                 await polled.talk.ask(question, lambda heard: side.hear(heard, now))
-        except BadReply as error:
+        except (BadReply, SilentError) as error:
             failures[address] = error
         except Refused:
             pass  # an old pump: its tag stays unknown

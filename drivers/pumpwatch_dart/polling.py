@@ -12,7 +12,7 @@ from pumpwatch_dart.traffic import FromPump
 from pumpwatch_dart.transactions import from_pump
 
 if TYPE_CHECKING:
-    from pumpwatch import Line
+    from pumpwatch import Line, Turns
     from pumpwatch_dart.requests import Question
 
 Take: TypeAlias = Callable[[FromPump], None]
@@ -30,9 +30,10 @@ _ANSWERS_DATA = frozenset({Kind.ACK, Kind.NAK})
 class Conversation:
     """We ask, the pump answers. What it says is taken before it is acknowledged, so no exchange cut short loses it."""
 
-    def __init__(self, address: int, line: Line) -> None:
+    def __init__(self, address: int, line: Line, turns: Turns) -> None:
         self.address = address
         self._line = line
+        self._turns = turns
         self._number = 0
         self._said: tuple[int, bytes] | None = None
 
@@ -82,7 +83,8 @@ class Conversation:
                 return None  # a converter that hears itself, or nothing yet
             return self._answer(received.removeprefix(request), kinds)
 
-        reply = await self._line.ask(request, lambda received: len(received) if answer(received) else 0)
+        asked = self._line.ask(request, lambda received: len(received) if answer(received) else 0)
+        reply = await self._turns.within(self.address, asked)
         frame = answer(reply)
         if frame is None:
             raise BadReply(f"{self.address:#04x}: no answer in {_shown(reply)}")

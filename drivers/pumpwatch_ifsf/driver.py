@@ -221,15 +221,19 @@ class IfsfDriver(Driver):
             return False
         mark, expected = self._security.verdict(point.number, told)
         nozzle_id = self.site.nozzle_ids[nozzle - 1]
+        is_shared = len(point.nozzles) > 1
         try:
             sale = sales.transaction(
-                told, nozzle_id, number, self._offset, otherwise=otherwise, mark=mark, shared=len(point.nozzles) > 1
+                told, nozzle_id, number, self._offset, otherwise=otherwise, mark=mark, shared=is_shared
             )
         except BadReply:
             return False
         if sale is None:
             return False
-        self._ready.append(replace(sale, start=sale.end - self._flow.lasted((point.number, number))))
+        lasted = self._flow.lasted((point.number, number))
+        if sale.volume_l or sale.amount_cny or not is_shared:
+            # Lifted and hung again is no filling; but where the number is the nozzle's own, it would be missing.
+            self._ready.append(replace(sale, start=sale.end - lasted))
         if mark == "wrong":
             self._ready.append(sales.tampered(sale, self.site, told, expected))
         return True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pumpwatch import BadReply, Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 HEADER = 8
 LONGEST = 1_024
@@ -24,6 +24,8 @@ HEARTBEAT = 10
 MOST_READS = 16
 """In one exchange; their tokens must differ."""
 TOKENS = 32
+MOST_ANSWERED = MOST_READS * LONGEST
+"""Bytes in which the answers to one exchange, or those of all nodes of a subnet, come at the latest."""
 SHOWN = 48
 """Bytes of a bad reply that an error shows."""
 
@@ -84,37 +86,61 @@ class Read:
     ids: tuple[int, ...]
 
 
-def messages(received: bytes) -> Iterator[tuple[Message, int]]:
-    """The whole messages among these bytes, and where each ends; heartbeats and what is no message are passed over.
+class Passage:
+    """Bytes that grow, and the messages among them; each byte is looked at once, however they come."""
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._at = 0
+        self._found: list[tuple[Message, int]] = []
+
+    def messages(self, received: bytes) -> Sequence[tuple[Message, int]]:
+        """The whole messages among these bytes, and where each ends; what is no message is passed over.
+
+        ``received`` is what was given before and what has come since, or something else from its beginning.
+        """
+        if not received.startswith(self._bytes):
+            self._at, self._found = 0, []
+        self._bytes = received
+        while len(received) - self._at > HEADER:
+            message, end = _cut(received, self._at)
+            if end > len(received):
+                break
+            if message is not None:
+                self._found.append((message, end))
+            self._at = end
+        return self._found
+
+
+def messages(received: bytes) -> Sequence[tuple[Message, int]]:
+    """The whole messages among these bytes, and where each ends; heartbeats and what is no message are passed over."""
+    return Passage().messages(received)
+
+
+def _cut(received: bytes, at: int) -> tuple[Message | None, int]:
+    """What begins here, and its end, which may not be there yet; None where no message does.
 
     A heartbeat is IPv4 address, port, node, 01 and a status: where a message has 00 it has the high byte of its port.
     """
-    at = 0
-    while len(received) - at > HEADER:
-        head = received[at : at + HEADER + 2]
-        if head[4] != 0 and head[8] == 1 and head[6] in _SUBNETS:
-            at += HEARTBEAT
-            continue
-        length, depth = int.from_bytes(head[6:8], "big"), head[8]
-        is_header = head[4] == 0 and head[0] in _SUBNETS and head[2] in _SUBNETS
-        if not is_header or not 2 <= length <= LONGEST or not 1 <= depth <= min(DEEPEST, length - 1):
-            at += 1
-            continue
-        start, end = at + HEADER + 1, at + HEADER + length
-        if end > len(received):
-            return
-        yield (
-            Message(
-                Node(head[0], head[1]),
-                Node(head[2], head[3]),
-                head[5] >> 5,
-                head[5] & 0x1F,
-                received[start : start + depth],
-                received[start + depth : end],
-            ),
-            end,
-        )
-        at = end
+    head = received[at : at + HEADER + 2]
+    if head[4] != 0 and head[8] == 1 and head[6] in _SUBNETS:
+        return None, at + HEARTBEAT
+    length, depth = int.from_bytes(head[6:8], "big"), head[8]
+    is_header = head[4] == 0 and head[0] in _SUBNETS and head[2] in _SUBNETS
+    if not is_header or not 2 <= length <= LONGEST or not 1 <= depth <= min(DEEPEST, length - 1):
+        return None, at + 1
+    start, end = at + HEADER + 1, at + HEADER + length
+    if end > len(received):
+        return None, end
+    receiver, sender = Node(head[0], head[1]), Node(head[2], head[3])
+    address, content = received[start : start + depth], received[start + depth : end]
+    return Message(receiver, sender, head[5] >> 5, head[5] & 0x1F, address, content), end
+
+
+def _asked_too_long(received: bytes) -> None:
+    """Raises ``BadReply`` for more than any answer has."""
+    if len(received) > MOST_ANSWERED:
+        raise BadReply(f"{len(received)} bytes without the answer; is this an IFSF node's connection?")
 
 
 def acknowledgement(of: Message) -> bytes:
@@ -130,6 +156,7 @@ class Exchange:
         if len(reads) > MOST_READS:
             raise ValueError(f"{len(reads)} reads; an exchange has at most {MOST_READS}")
         self._own = own
+        self._passage = Passage()
         self._reads = {(first_token + place) % TOKENS: read for place, read in enumerate(reads)}
 
     @property
@@ -141,13 +168,17 @@ class Exchange:
         )
 
     def complete(self, received: bytes) -> int:
-        """How many bytes make the whole reply, see ``pumpwatch.Line``; what else comes meanwhile is among them."""
+        """How many bytes make the whole reply, see ``pumpwatch.Line``; what else comes meanwhile is among them.
+
+        Raises ``BadReply`` for talk without end.
+        """
         open_ = set(self._reads)
-        for message, end in messages(received):
+        for message, end in self._passage.messages(received):
             if self._is_answer(message):
                 open_.discard(message.token)
                 if not open_:
                     return end
+        _asked_too_long(received)
         return 0
 
     def answers(self, reply: bytes) -> list[dict[int, bytes] | BadReply | Refused]:
@@ -185,6 +216,7 @@ class Roll:
     def __init__(self, own: Node, subnet: Subnet, address: bytes, number: int) -> None:
         """``number`` is an id that every such node has at ``address``."""
         self._own = own
+        self._passage = Passage()
         self._all = b"".join(self._asked(Node(subnet, node), 0, address, number) for node in range(1, 128))
         self._address = address
         self._number = number
@@ -202,9 +234,10 @@ class Roll:
 
     def complete(self, received: bytes) -> int:
         """See ``pumpwatch.Line``: up to the first answer; when somebody has been found, up to the last one."""
-        for message, end in messages(received):
+        for message, end in self._passage.messages(received):
             if self._is_answer(message) and message.token == (0 if self._last is None else 1):
                 return end
+        _asked_too_long(received)
         return 0
 
     def found(self, reply: bytes) -> list[Node]:

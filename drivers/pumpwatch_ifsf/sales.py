@@ -166,15 +166,18 @@ def transaction(
             raise BadReply(f"{told[DATE].hex()} is no day: {error}") from error
     if end is None:
         return None
+    volume_l, amount_cny, unit_price = (amount(told[each]) for each in (VOLUME, AMOUNT, PRICE))
+    if min(volume_l, amount_cny, unit_price) < 0:
+        raise BadReply(f"a filling of {volume_l:g} L, {amount_cny:g} at {unit_price:g} a litre")
     product = told.get(PRODUCT, b"").hex()
     return Transaction(
         nozzle_id=nozzle_id,
         seq=to_us(end) // 1_000_000 if shared else number,
         start=end,
         end=end,
-        volume_l=amount(told[VOLUME]),
-        amount_cny=amount(told[AMOUNT]),
-        unit_price=amount(told[PRICE]),
+        volume_l=volume_l,
+        amount_cny=amount_cny,
+        unit_price=unit_price,
         totalizer_l=amount(told[END_TOTAL]) if told.get(END_TOTAL) else None,
         raw=b"".join(bytes((each, len(data))) + data for each, data in sorted(told.items())),
         attributes={MARK: mark, "transaction": str(number)} | ({"product": product} if product else {}),

@@ -17,9 +17,11 @@ from pumpwatch import (
     Reading,
     Sample,
     ScanClass,
+    SilentError,
     Tag,
     TagKind,
     Transaction,
+    Turns,
     to_us,
 )
 from pumpwatch_lanfeng.frames import Exchange, Question
@@ -64,6 +66,10 @@ class LanfengSettings(PluginSettings):
         10.0, description="Tap: seconds without an answer of the dispenser after which it is not reachable"
     )
 
+    answer_s: float = Field(
+        0.2, ge=0.02, le=5.0, description="Poll: so long one gun of several may take to answer, seconds"
+    )
+
     @field_validator("guns")
     @classmethod
     def _each_once(cls, guns: tuple[int, ...]) -> tuple[int, ...]:
@@ -103,6 +109,7 @@ class LanfengDriver(Driver):
             gun: _Nozzle(number, nozzle_id, Gun(scale, *units))
             for number, (gun, nozzle_id) in enumerate(zip(settings.guns, site.nozzle_ids, strict=True), 1)
         }
+        self._turns = Turns(self._nozzles, settings.answer_s)
         self._listener = Listener()
         self._ear: Ear | None = None
         self._silent_since: datetime | None = None
@@ -136,23 +143,25 @@ class LanfengDriver(Driver):
 
     async def read(self, tags: Sequence[Tag], now: datetime) -> Reading:
         """See ``Driver``. Tap: what was heard since the last read, at the time of this one."""
-        failed: dict[int, BadReply] = {}
+        failed: dict[int, BadReply | SilentError] = {}
         if self.settings.mode == "tap":
             self._listen(now)
         else:
             totals_due = any(tag.name.endswith(tuple(TOTALIZERS)) for tag in tags)
-            for number, nozzle in self._nozzles.items():
+            heard = 0
+            for number in self._turns.due():
                 try:
-                    await self._ask_gun(number, nozzle.gun, now, totals_due)
-                except BadReply as error:
+                    await self._ask_gun(number, self._nozzles[number].gun, now, totals_due)
+                    heard += 1
+                except (BadReply, SilentError) as error:
                     failed[number] = error
-            if len(failed) == len(self._nozzles):
+            if not heard:
                 raise next(iter(failed.values()))
         for nozzle in self._nozzles.values():
             self._ready += [self._record(nozzle, sale) for sale in nozzle.gun.take()]
         wanted = {tag.name for tag in tags}
         samples = (
-            [s for gun, nozzle in self._nozzles.items() for s in self._samples(nozzle, now, gun in failed)]
+            [s for gun, nozzle in self._nozzles.items() for s in self._samples(gun, nozzle, now, failed.get(gun))]
             if wanted
             else []
         )
@@ -193,14 +202,15 @@ class LanfengDriver(Driver):
     async def _ask_gun(self, number: int, gun: Gun, now: datetime, totals_due: bool) -> None:
         """What is new at one gun."""
         exchange = Exchange(Question.STATE, number, self._echoes)
-        reply = await self.line.ask(exchange.request, exchange.complete)
+        reply = await self._turns.within(number, self.line.ask(exchange.request, exchange.complete))
         state = exchange.state(reply)
         self._echoes = exchange.echo(reply) > 0
         gun.hear_state(state, now)
         if totals_due or gun.owes_totals:
             for question in TOTALIZERS.values():
                 exchange = Exchange(question, number, self._echoes)
-                gun.hear_total(question, exchange.total(await self.line.ask(exchange.request, exchange.complete)))
+                answer = self.line.ask(exchange.request, exchange.complete)
+                gun.hear_total(question, exchange.total(await self._turns.within(number, answer)))
 
     # ------------------------------------------------------------ what is told
 
@@ -219,12 +229,19 @@ class LanfengDriver(Driver):
             totalizer_cny=None if sale.total_money is None else _decimal(sale.total_money, TOTALS_DECIMALS),
         )
 
-    def _samples(self, nozzle: _Nozzle, now: datetime, failed: bool) -> list[Sample]:
+    def _samples(
+        self, number: int, nozzle: _Nozzle, now: datetime, failed: BadReply | SilentError | None
+    ) -> list[Sample]:
         gun, settings, prefix = nozzle.gun, self.settings, f"nozzle-{nozzle.number}."
         at, shown = gun.heard, gun.shown
-        if failed:
+        if isinstance(failed, BadReply):
             return [Sample(prefix + tag[0], None, now, Quality.BAD_REPLY) for tag in NOZZLE_TAGS]
-        if at is None or shown is None or (now - at).total_seconds() > settings.silence_s:
+        if (
+            at is None
+            or shown is None
+            or self._turns.is_silent(number)
+            or (now - at).total_seconds() > settings.silence_s
+        ):
             return [Sample(prefix + tag[0], None, now, Quality.NOT_CONNECTED) for tag in NOZZLE_TAGS]
         state = gun.state
         values: dict[str, float | None] = {

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pumpwatch import NozzleState
+from pumpwatch import NozzleState, Totalizer
 from pumpwatch_lanfeng.frames import Question, State
-from pumpwatch_lanfeng.totalizer import Totalizer
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+TOTAL_DIGITS = 12
 SURE = 2
 """Answers that fuelling must be heard in when the figures are the same as before."""
 
@@ -58,7 +58,7 @@ class Gun:
         """When it last answered."""
         self.shown: State | None = None
         """Its last answer."""
-        self.totals = {Question.TOTAL_LITRES: Totalizer(), Question.TOTAL_MONEY: Totalizer()}
+        self.totals = {question: Totalizer(TOTAL_DIGITS) for question in (Question.TOTAL_LITRES, Question.TOTAL_MONEY)}
         self._units = litres_unit, money_unit
         self._rested: tuple[int, int, int] | None = None
         """What it showed when it hung before."""

@@ -16,7 +16,10 @@ BAUD: Final = 9600
 def probes() -> list[Probe]:
     """Listen first; the state of a gun is a question that changes nothing."""
     exchanges = [Exchange(Question.STATE, gun) for gun in GUNS]
-    asking = [Probe(partial(_answered, each), each.request, {"mode": "poll"}, baud=BAUD) for each in exchanges]
+    asking = [
+        Probe(partial(_answered, each), each.request, {"mode": "poll", "guns": [each.gun]}, baud=BAUD)
+        for each in exchanges
+    ]
     return [Probe(_heard, settings={"mode": "tap"}, baud=BAUD), *asking]
 
 

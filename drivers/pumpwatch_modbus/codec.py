@@ -9,7 +9,7 @@ codec and one struct take 7; a wrong protocol id or length makes ``FramerSocket`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -35,6 +35,11 @@ MEANINGS = {
     11: "it does not answer the gateway; check its power, its wiring and the unit number",
 }
 UNREACHABLE = frozenset({10, 11})
+ILLEGAL_ADDRESS = 2
+
+
+class NoSuchRegister(Refused):
+    """A read was refused because one of its registers, at least, is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,20 @@ class RegisterRead:
     pdu: bytes = field(init=False)
     reply_head: bytes = field(init=False)
     """Function code and byte count of the right answer."""
+    tcp_request: bytes = field(init=False)
+    """The request as it follows a transaction id."""
+    tcp_reply: bytes = field(init=False)
+    """What follows the transaction id in the right answer, up to the registers."""
 
     def __post_init__(self) -> None:
         first, count = self.span
-        object.__setattr__(self, "pdu", bytes([self.function, *first.to_bytes(2, "big"), *count.to_bytes(2, "big")]))
-        object.__setattr__(self, "reply_head", bytes([self.function, 2 * count]))
+        pdu = bytes([self.function, *first.to_bytes(2, "big"), *count.to_bytes(2, "big")])
+        head = bytes([self.function, 2 * count])
+        length = 1 + len(head) + 2 * count
+        object.__setattr__(self, "pdu", pdu)
+        object.__setattr__(self, "reply_head", head)
+        object.__setattr__(self, "tcp_request", bytes([0, 0, 0, 1 + len(pdu), self.unit]) + pdu)
+        object.__setattr__(self, "tcp_reply", bytes([0, 0, length >> 8, length & 0xFF, self.unit]) + head)
 
     def __str__(self) -> str:
         return f"unit {self.unit}, registers {self.span}"
@@ -60,7 +74,9 @@ class RegisterRead:
         """The error that an exception reply means."""
         meaning = MEANINGS.get(exception, "it does not say why")
         text = f"{self}: answered with exception {exception}: {meaning}"
-        return NotReachable(text) if exception in UNREACHABLE else Refused(text)
+        if exception in UNREACHABLE:
+            return NotReachable(text)
+        return NoSuchRegister(text) if exception == ILLEGAL_ADDRESS else Refused(text)
 
 
 class Exchange(Protocol):
@@ -130,61 +146,78 @@ class TcpFraming:
 class TcpExchange:
     """See ``Exchange``."""
 
-    __slots__ = ("_read", "_right", "_transaction", "request")
+    __slots__ = ("_right", "_size", "read", "request", "transaction")
 
     def __init__(self, read: RegisterRead, transaction: bytes) -> None:
-        self._read = read
-        self._transaction = transaction
-        self.request = transaction + bytes([0, 0, 0, 6, read.unit]) + read.pdu
-        length = 1 + len(read.reply_head) + 2 * read.span.size
-        self._right = transaction + bytes([0, 0, length >> 8, length & 0xFF, read.unit]) + read.reply_head
+        self.read = read
+        self.transaction = transaction
+        self.request = transaction + read.tcp_request
+        self._right = transaction + read.tcp_reply
+        self._size = len(self._right) + 2 * read.span.size
 
     def complete(self, received: bytes) -> int:
         """See ``Exchange``."""
-        return self._find(received)[1]
+        return self.right_at(received, 0) or self._find(received)[1]
 
     def registers(self, reply: bytes) -> bytes:
         """See ``Exchange``."""
+        if self.right_at(reply, 0):
+            return reply[len(self._right) : self._size]
         start, end = self._find(reply)
         if not end:
-            raise BadReply(f"{self._read}: the reply {reply.hex()} ends too early")
-        if reply[start + HEADER] == self._read.function:
+            raise BadReply(f"{self.read}: the reply {reply.hex()} ends too early")
+        return self.told(reply, start, end)
+
+    def told(self, reply: bytes, start: int, end: int) -> bytes:
+        """The registers of its answer, which ``reply`` holds from ``start`` to ``end``; raises as ``registers``."""
+        if reply[start + HEADER] == self.read.function:
             return reply[start + HEADER + 2 : end]
-        raise self._read.fail(reply[start + HEADER + 1])
+        raise self.read.fail(reply[start + HEADER + 1])
+
+    def right_at(self, received: bytes, start: int) -> int:
+        """Where the right answer that begins at ``start`` ends; 0 when it is not all there, or another."""
+        end = start + self._size
+        return end if end <= len(received) and received.startswith(self._right, start) else 0
 
     def _find(self, received: bytes) -> tuple[int, int]:
         """Where the answer begins and ends; (0, 0) while it is not all there."""
-        size = len(self._right) + 2 * self._read.span.size
-        if received.startswith(self._right):
-            return (0, size) if len(received) >= size else (0, 0)
         start = 0
         while len(received) - start >= HEADER:
-            length = int.from_bytes(received[start + 4 : start + 6], "big")
-            if received[start + 2] or received[start + 3] or not 3 <= length <= 254:
-                raise BadReply(f"{self._read}: not Modbus TCP: {received[start : start + 16].hex()}")
-            end = start + 6 + length
-            if received[start : start + 2] == self._transaction:
-                return (start, end) if self._is_answer(received[start:end], length) else (0, 0)
-            if received[start] != received[start + 6]:
-                raise BadReply(
-                    f"{self._read}: a reply to transaction {received[start : start + 2].hex()}, which was not asked; "
-                    f"{self._transaction.hex()} was. Does another master share the connection?"
-                )
-            if end > MOST_SKIPPED:
-                raise BadReply(f"{self._read}: nothing but late replies of other transactions")
-            start = end  # a late reply of this unit or of one that shares the line
+            end = self.frame_at(received, start)
+            if received.startswith(self.transaction, start):
+                return (start, end) if self.answers(received[start:end]) else (0, 0)
+            self.pass_over(received, start, end)
+            start = end
         return (0, 0)
 
-    def _is_answer(self, frame: bytes, length: int) -> bool:
+    def frame_at(self, received: bytes, start: int) -> int:
+        """Where the frame whose header stands at ``start`` ends or will end."""
+        length = int.from_bytes(received[start + 4 : start + 6], "big")
+        if received[start + 2] or received[start + 3] or not 3 <= length <= 254:
+            raise BadReply(f"{self.read}: not Modbus TCP: {received[start : start + 16].hex()}")
+        return start + 6 + length
+
+    def pass_over(self, received: bytes, start: int, end: int) -> None:
+        """See that a frame is a late reply of this unit or of one that shares the line."""
+        if received[start] != received[start + 6]:
+            raise BadReply(
+                f"{self.read}: a reply to transaction {received[start : start + 2].hex()}, which was not asked; "
+                f"{self.transaction.hex()} was. Does another master share the connection?"
+            )
+        if end > MOST_SKIPPED:
+            raise BadReply(f"{self.read}: nothing but late replies of other transactions")
+
+    def answers(self, frame: bytes) -> bool:
         """Check as much as is there of the frame with our transaction; whether it is all there."""
-        read, right = self._read, self._right
+        read, right = self.read, self._right
+        length = int.from_bytes(frame[4:6], "big")
         if frame[6] != read.unit:
             raise BadReply(f"{read}: unit {frame[6]} answered: {frame[:16].hex()}")
         if len(frame) > HEADER:
             function = frame[HEADER]
             if function not in {read.function, read.function | 0x80}:
                 raise BadReply(f"{read}: function {function} answered: {frame[:16].hex()}")
-            wanted = 3 if function & 0x80 else len(right) + 2 * read.span.size - 6
+            wanted = 3 if function & 0x80 else self._size - 6
             wrong_count = not function & 0x80 and len(frame) > len(right) - 1 and frame[HEADER + 1] != right[-1]
             if length != wanted or wrong_count:
                 raise BadReply(f"{read}: not the number of registers asked for: {frame[:16].hex()}")
@@ -192,38 +225,55 @@ class TcpExchange:
 
 
 class TcpWindow:
-    """Several exchanges at a time on one connection; replies may come in any order."""
+    """Several questions to one peer in one request; their answers may come in any order and make one reply."""
 
     def __init__(self, framing: TcpFraming, reads: Sequence[RegisterRead]) -> None:
-        self._open = {(exchange := framing.exchange(read)).request[:2]: exchange for read in reads}
-        self._replies: dict[TcpExchange, bytes] = {}
-        self.exchanges = tuple(self._open.values())
-        """In the order of ``reads``, of which there are at most 255."""
+        self._exchanges = [framing.exchange(read) for read in reads]
+        """At most 255, so that no two have the same transaction."""
+        self.request = b"".join([exchange.request for exchange in self._exchanges])
+        self._places: list[tuple[int, int]] = []
 
     def complete(self, received: bytes) -> int:
-        """As ``Exchange.complete``: of the first whole reply to any of them."""
-        exchange = self._open.get(received[:2])
-        if exchange is None:
-            exchange = next((self._open[tid] for tid in _transactions(received) if tid in self._open), None)
-        if exchange is None:
-            exchange = next(iter(self._open.values()))
-        length = exchange.complete(received)
-        if length:
-            del self._open[exchange.request[:2]]
-            self._replies[exchange] = received[:length]
-        return length
+        """As ``Exchange.complete``: of the answers to all of them."""
+        start, places = 0, []
+        for exchange in self._exchanges:
+            end = exchange.right_at(received, start)
+            if not end:
+                return self._gather(received)
+            places.append((start, end))
+            start = end
+        self._places = places
+        return start
 
-    def reply(self, exchange: TcpExchange) -> bytes:
-        """What came for it."""
-        return self._replies[exchange]
+    def _gather(self, received: bytes) -> int:
+        """The same when they are not all there, or out of order, or some say no."""
+        open_ = {exchange.transaction: exchange for exchange in self._exchanges}
+        found: dict[bytes, tuple[int, int]] = {}
+        start = skipped = 0
+        while len(received) - start >= HEADER:
+            transaction = received[start : start + 2]
+            exchange = open_.get(transaction, self._exchanges[0])
+            end = exchange.frame_at(received, start)
+            if transaction not in open_:
+                skipped += end - start
+                exchange.pass_over(received, start, start + skipped)
+            elif not exchange.answers(received[start:end]):
+                return 0
+            elif found.setdefault(transaction, (start, end)) == (start, end) and len(found) == len(open_):
+                self._places = [found[each.transaction] for each in self._exchanges]
+                return end
+            start = end
+        return 0
 
-
-def _transactions(received: bytes) -> Iterator[bytes]:
-    """Of each frame whose header is there."""
-    start = 0
-    while len(received) - start >= HEADER:
-        yield received[start : start + 2]
-        start += 6 + int.from_bytes(received[start + 4 : start + 6], "big")
+    def registers(self, reply: bytes) -> list[bytes | Refused]:
+        """The registers of each in the order of ``reads``, or its refusal. Raises ``NotReachable``."""
+        told: list[bytes | Refused] = []
+        for exchange, (start, end) in zip(self._exchanges, self._places, strict=True):
+            try:
+                told.append(exchange.told(reply, start, end))
+            except Refused as error:
+                told.append(error)
+        return told
 
 
 # ---------------------------------------------------------------- RTU

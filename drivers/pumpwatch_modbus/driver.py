@@ -19,26 +19,30 @@ from pumpwatch import (
     Quality,
     Reading,
     Refused,
-    Sample,
 )
 from pumpwatch_modbus.brandmap import NUMBER, WordOrder, brand_path, load_map
-from pumpwatch_modbus.codec import RegisterRead, RtuFraming, TcpFraming, TcpWindow
+from pumpwatch_modbus.codec import NoSuchRegister, RegisterRead, RtuFraming, TcpFraming, TcpWindow
+from pumpwatch_modbus.holes import Holes
 from pumpwatch_modbus.probing import probes
 from pumpwatch_modbus.reads import REGISTERS, Span, Window, plan
 from pumpwatch_modbus.sales import SaleMemory
-from pumpwatch_modbus.values import Layout, Order
+from pumpwatch_modbus.values import Layout, Order, quality_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from pumpwatch import Line, Probe, Record, Site, Tag
+    from pumpwatch import Line, Probe, Record, Sample, Site, Tag
     from pumpwatch_modbus.brandmap import BrandMap
     from pumpwatch_modbus.codec import Framing
-    from pumpwatch_modbus.values import Value
+    from pumpwatch_modbus.values import Answer, Value
 
 IDENTITY_AGAIN = timedelta(hours=1)
 """An unchanged identity is reported again after this long: proof that it was looked at."""
+MOST_ROUNDS = 16
+"""Times that a scan is asked again because a read was refused for its address and now a hole is better known."""
+MOST_IN_VAIN = 3
+"""The same when nothing at all could be read: then the map or its offset is wrong, and is reported rather."""
 MOST_PLANS = 64
 """Combinations of due tags whose reads are remembered; three scan classes make seven."""
 
@@ -71,10 +75,14 @@ class ModbusSettings(PluginSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class _PlannedRead:
-    """One request, and how to understand its answer."""
+class _Scan:
+    """The requests for some tags, and how to understand the answers."""
 
-    request: RegisterRead
+    reads: tuple[RegisterRead, ...]
+    spans: tuple[Span, ...]
+    """The same by the map's addresses."""
+    wanted: tuple[tuple[Span, ...], ...]
+    """The values that each is for."""
     layout: Layout
 
 
@@ -102,11 +110,14 @@ class ModbusDriver(Driver):
         self._points = {point.tag.name: point for point in brand.points(len(site.nozzle_ids))}
         self._sequences = self._numbered(brand.sale.sequence) if brand.sale else {}
         self._sales = SaleMemory(brand.sale, site.nozzle_ids, self._order) if brand.sale else None
-        self._plans: dict[tuple[str, ...], tuple[_PlannedRead, ...]] = {}
+        self._plans: dict[tuple[str, ...], _Scan] = {}
+        self._asked: tuple[Sequence[Tag], _Scan] | None = None
+        """The tags of the last scan, the very same object when they are asked for again, and their scan."""
+        self._holes = Holes()
         self._identity: DeviceIdentity | None = None
         self._told: dict[str, Value] = {}
         """The last value of each tag whose changes are events."""
-        self._has_records = bool(brand.sale or brand.identity or brand.events)
+        self._noted = self._of_records()
         self._window = Window(settings.outstanding)
         self._check_addresses()
 
@@ -121,26 +132,46 @@ class ModbusDriver(Driver):
 
     async def read(self, tags: Sequence[Tag], now: datetime) -> Reading:
         """See ``Driver``. Tags whose registers are refused or garbled are BAD while others can be had."""
-        samples: list[Sample] = []
-        failures: list[BadReply | Refused] = []
-        reads = self._reads_for(tags)
-        for read, registers in zip(reads, await self._ask_all([read.request for read in reads]), strict=True):
-            if isinstance(registers, bytes):
-                samples += read.layout.decode(registers, now)
-            else:
-                failures.append(registers)
-                samples += [Sample(name, None, now, _quality(registers)) for name in read.layout.names]
-        if failures and len(failures) == len(reads):
-            raise failures[0]
-        if not self._has_records:
+        if self._holes.forgotten(now):
+            self._replan()
+        scan = self._scan(tags)
+        answers = await self._ask_all(scan.reads)
+        for answer in answers:
+            if not isinstance(answer, bytes):
+                scan, answers = await self._retried(tags, scan, answers, now)
+                break
+        else:
+            if self._holes.answered(scan.spans):
+                self._replan()
+        samples = scan.layout.decode(answers, now)
+        if not self._noted:
             return Reading(samples)
-        by_name = {sample.tag: sample for sample in samples}
+        by_name = {sample.tag: sample for sample in samples.only(self._noted)}
         if self._sales is not None and (unread := await self._read_sales(self._sales, by_name)):
-            samples = [s._replace(quality=unread[s.tag]) if s.tag in unread else s for s in samples]
+            samples = samples.doubted(unread)
         records: list[Record] = [*self._identify(by_name, now), *self._notice(by_name, now)]
         if self._sales is not None:
             records += self._sales.collect()
         return Reading(samples, records)
+
+    async def _retried(
+        self, tags: Sequence[Tag], scan: _Scan, answers: Sequence[Answer], now: datetime
+    ) -> tuple[_Scan, Sequence[Answer]]:
+        """Ask again as long as a read is refused for its address and more is known of where the hole is.
+
+        Raises the first failure when nothing at all can be read.
+        """
+        first = answers
+        for round_ in range(1, MOST_ROUNDS):
+            in_vain = not any(isinstance(answer, bytes) for answer in answers)
+            if not self._learns(scan, answers, now) or (in_vain and round_ >= MOST_IN_VAIN):
+                break
+            scan = self._scan(tags)
+            answers = await self._ask_all(scan.reads)
+        if not any(isinstance(answer, bytes) for answer in answers):
+            failure = next(answer for answer in (*first, *answers) if not isinstance(answer, bytes))
+            raise Refused(str(failure)) if isinstance(failure, NoSuchRegister) else failure
+        return scan, answers
 
     def explain(self, way: str, data: bytes) -> str:
         """See ``Driver``."""
@@ -148,58 +179,76 @@ class ModbusDriver(Driver):
 
     # ------------------------------------------------------------ reading
 
-    async def _ask_all(self, reads: Sequence[RegisterRead]) -> list[bytes | BadReply | Refused]:
-        """The registers of each read, or why there are none; several at a time where the peer takes that."""
-        if len(reads) == 1 or not isinstance(self._framing, TcpFraming) or not self._window.opened():
+    async def _ask_all(self, reads: Sequence[RegisterRead]) -> Sequence[Answer]:
+        """The answer to each; several are asked for at a time where the peer takes that."""
+        if len(reads) == 1:
+            return (await self._answer(reads[0]),)
+        if not isinstance(self._framing, TcpFraming) or not self._window.opened():
             return [await self._answer(read) for read in reads]
-        answers: list[bytes | BadReply | Refused] = []
+        answers: list[Answer] = []
         for start in range(0, len(reads), self._window.most):
             window = TcpWindow(self._framing, reads[start : start + self._window.most])
-            await self.line.ask_all([exchange.request for exchange in window.exchanges], window.complete)
-            for exchange in window.exchanges:
-                try:
-                    answers.append(exchange.registers(window.reply(exchange)))
-                except (BadReply, Refused) as error:
-                    answers.append(error)
+            answers += window.registers(await self.line.ask(window.request, window.complete))
         self._window.worked()
         return answers
 
-    async def _answer(self, read: RegisterRead) -> bytes | BadReply | Refused:
+    async def _answer(self, read: RegisterRead) -> Answer:
+        exchange = self._framing.exchange(read)
         try:
-            return await self._ask(read)
+            return exchange.registers(await self.line.ask(exchange.request, exchange.complete))
         except (BadReply, Refused) as error:
             return error
-
-    async def _ask(self, read: RegisterRead) -> bytes:
-        exchange = self._framing.exchange(read)
-        return exchange.registers(await self.line.ask(exchange.request, exchange.complete))
 
     def _request(self, span: Span) -> RegisterRead:
         return RegisterRead(self._unit, self._brand.function, Span(span.first + self._brand.base_offset, span.size))
 
-    def _plan(self, ranges: Iterable[Span]) -> tuple[Span, ...]:
-        return plan(ranges, self._brand.max_registers, self._brand.gaps)
+    def _plan(self, ranges: Iterable[Span], refused: Iterable[Span] = ()) -> tuple[Span, ...]:
+        return plan(ranges, self._brand.max_registers, self._brand.gaps, refused)
 
-    def _reads_for(self, tags: Sequence[Tag]) -> tuple[_PlannedRead, ...]:
-        """The reads for these tags and the sequence numbers; worked out once for each combination of tags."""
+    def _scan(self, tags: Sequence[Tag]) -> _Scan:
+        """The scan for these tags and the sequence numbers; worked out once for each combination of tags."""
+        if self._asked is not None and self._asked[0] is tags:
+            return self._asked[1]
         key = tuple([tag.name for tag in tags])
         if key not in self._plans:
             if len(self._plans) >= MOST_PLANS:
                 self._plans.clear()
-            self._plans[key] = self._compile(dict.fromkeys([*key, *self._sequences]))
+            names = dict.fromkeys([*key, *self._sequences])
+            self._plans[key] = self._compile(names)
+            if not self._plans[key].reads:  # all of it was refused; that is worth another look
+                self._holes.forget()
+                self._plans = {key: self._compile(names)}
+        if isinstance(tags, tuple):  # a list may hold others tomorrow
+            self._asked = tags, self._plans[key]
         return self._plans[key]
 
-    def _compile(self, names: Iterable[str]) -> tuple[_PlannedRead, ...]:
+    def _replan(self) -> None:
+        self._plans.clear()
+        self._asked = None
+
+    def _compile(self, names: Iterable[str]) -> _Scan:
         try:
             points = [self._points[name] for name in names]
         except KeyError as error:
             raise BadConfig(f"no tag {error} in {self._brand.title!r}; ask only for what tags() gives") from error
-        reads = []
-        for span in self._plan(point.at for point in points):
-            held = [point for point in points if span.holds(point.at)]
-            points = [point for point in points if not span.holds(point.at)]
-            reads.append(_PlannedRead(self._request(span), Layout(held, span, self._order)))
-        return tuple(reads)
+        there = [point for point in points if not self._holes.hide(point.at)]
+        spans = self._plan((point.at for point in there), self._holes.refusals)
+        wanted: list[tuple[Span, ...]] = []
+        for span in spans:
+            wanted.append(tuple(point.at for point in there if span.holds(point.at)))
+            there = [point for point in there if not span.holds(point.at)]
+        layout = Layout(points, spans, self._order, self._noted)
+        return _Scan(tuple(self._request(span) for span in spans), spans, tuple(wanted), layout)
+
+    def _learns(self, scan: _Scan, answers: Sequence[Answer], now: datetime) -> bool:
+        """Whether a read was refused for its address, and the next may be made so that it is not."""
+        refused = [i for i, answer in enumerate(answers) if isinstance(answer, NoSuchRegister)]
+        for i in refused:
+            self._holes.refused(scan.spans[i], scan.wanted[i], now)
+        answered = [span for span, answer in zip(scan.spans, answers, strict=True) if isinstance(answer, bytes)]
+        if self._holes.answered(answered) or refused:
+            self._replan()
+        return bool(refused)
 
     async def _read_sales(self, sales: SaleMemory, by_name: dict[str, Sample]) -> dict[str, Quality]:
         """Read the sales completed since the last time; the sequence tags of nozzles whose memory cannot be read.
@@ -214,11 +263,10 @@ class ModbusDriver(Driver):
         unread: dict[str, Quality] = {}
         for span in self._plan(slot.at for slot in owed):
             held = [slot for slot in owed if span.holds(slot.at)]
-            try:
-                registers = await self._ask(self._request(span))
-            except (BadReply, Refused) as error:
+            registers = await self._answer(self._request(span))
+            if not isinstance(registers, bytes):
                 numbers = {slot.nozzle for slot in held}
-                unread |= {name: _quality(error) for name, n in self._sequences.items() if n in numbers}
+                unread |= {name: quality_of(registers) for name, n in self._sequences.items() if n in numbers}
                 continue
             for slot in held:
                 start = 2 * (slot.at.first - span.first)
@@ -272,6 +320,13 @@ class ModbusDriver(Driver):
 
     # ------------------------------------------------------------ configuration
 
+    def _of_records(self) -> frozenset[str]:
+        """The tags of which records are made."""
+        entry = self._brand.identity
+        named = {tag for _, tag in entry if tag is not None and NUMBER not in tag} if entry else set()
+        numbered = self._numbered(entry.encoder_serials) if entry and entry.encoder_serials else {}
+        return frozenset({*self._sequences, *named, *numbered, *(event.tag for event in self._brand.events)})
+
     def _numbered(self, name: str) -> dict[str, int]:
         """The tags that a name with ``{n}`` stands for, and the nozzle each is of."""
         return {name.replace(NUMBER, str(n)): n for n in range(1, len(self.site.nozzle_ids) + 1)}
@@ -295,7 +350,3 @@ def _overridden(brand: BrandMap, settings: ModbusSettings) -> BrandMap:
     """The map with what the device's settings say instead."""
     keys = ("word_order", "byte_order", "base_offset", "max_registers")
     return brand.model_copy(update={key: value for key in keys if (value := getattr(settings, key)) is not None})
-
-
-def _quality(error: BadReply | Refused) -> Quality:
-    return Quality.REFUSED if isinstance(error, Refused) else Quality.BAD_REPLY

@@ -31,17 +31,20 @@ class Span(NamedTuple):
         return f"{self.first}–{self.end - 1}" if self.size != 1 else str(self.first)
 
 
-def plan(ranges: Iterable[Span], limit: int, forbidden_gaps: Iterable[Span] = ()) -> tuple[Span, ...]:
+def plan(
+    ranges: Iterable[Span], limit: int, forbidden_gaps: Iterable[Span] = (), refused: Iterable[Span] = ()
+) -> tuple[Span, ...]:
     """The fewest reads, in order of address, such that each of ``ranges`` lies whole in one of them.
 
     A read is at most ``limit`` registers and touches no forbidden gap; a gap of size 0 is a border that no read
-    crosses. A range is a value or a record and is never torn in two, so that its registers are of one moment.
+    crosses; nor does it hold a ``refused`` span whole, unless a range does. A range is a value or a record and is never
+    torn in two, so that its registers are of one moment.
 
     The read for the lowest range still open may as well start at it: starting lower would take in nothing more. What
     it then takes in is all that any read holding that range could, so the number of reads is the least possible. Every
     turn closes at least that range, so it ends. Raises ``ValueError`` for a range that no read can hold.
     """
-    gaps = sorted(forbidden_gaps)
+    gaps, refused = sorted(forbidden_gaps), tuple(refused)
     todo = sorted(set(ranges), key=lambda span: (span.first, -span.size))
     reads: list[Span] = []
     while todo:
@@ -51,6 +54,7 @@ def plan(ranges: Iterable[Span], limit: int, forbidden_gaps: Iterable[Span] = ()
         if todo[0].end > reach:
             why = f"over register {wall}, where no read may go" if wall < todo[0].end else f"of more than {limit}"
             raise ValueError(f"registers {todo[0]} cannot be read at once: {why}")
+        reach = max(todo[0].end, min([reach, *(span.end - 1 for span in refused if span.first >= start)]))
         end = max(span.end for span in todo if span.end <= reach)
         reads.append(Span(start, end - start))
         todo = [span for span in todo if span.end > reach]

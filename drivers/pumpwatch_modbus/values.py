@@ -1,4 +1,4 @@
-"""Registers as numbers and texts: one reader a value, and one compiled struct for all the plain numbers of a read."""
+"""Registers as numbers and texts: one reader a value, and one look-up for all the plain numbers of a scan."""
 
 from __future__ import annotations
 
@@ -7,20 +7,24 @@ import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from itertools import repeat
-from operator import truediv
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from pumpwatch import Quality, Sample, Tag
+import numpy as np
+
+from pumpwatch import BadReply, Quality, Refused, SampleColumns, Tag
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
+
+    from numpy.typing import NDArray
 
     from pumpwatch_modbus.reads import Span
 
 Value: TypeAlias = float | int | str | None
+Answer: TypeAlias = bytes | BadReply | Refused
+"""The registers of a read, or why there are none."""
 RegisterType: TypeAlias = Literal[
     "u16", "i16", "u32", "i32", "u64", "f32", "bcd4", "bcd8", "bcd12", "ascii", "hex", "bits"
 ]
@@ -39,10 +43,10 @@ WIDTHS: dict[str, int] = {
 """Registers of each type of fixed width; ``ascii`` and ``hex`` have a length of their own."""
 CODES = {"u16": "H", "i16": "h", "u32": "I", "i32": "i", "u64": "Q", "f32": "f"}
 TEXTS = frozenset({"ascii", "hex"})
-
-_SAMPLE: Callable[[tuple[object, ...]], Sample] = partial(tuple.__new__, Sample)
-"""``Sample._make`` without its check of the length: half the time, and reads make thousands a second."""
-_GOOD = Quality.GOOD
+_PLAIN = frozenset({"u16", "i16", "u32", "i32"})
+_WORD = 8
+"""Bytes of the numbers in which registers are put together."""
+_NUMBERS = np.dtype("<i8")
 
 Reader: TypeAlias = "Callable[[bytes], tuple[Value, Quality]]"
 
@@ -54,11 +58,6 @@ class Order:
     high_word_first: bool = True
     high_byte_first: bool = True
 
-    @property
-    def is_standard(self) -> bool:
-        """Whether nothing has to be turned round."""
-        return self.high_word_first and self.high_byte_first
-
     def bytes_of_text(self, registers: bytes) -> bytes:
         """Registers as text is read: each with its high byte first, in the order of their addresses."""
         if self.high_byte_first:
@@ -68,7 +67,7 @@ class Order:
         return words.tobytes()
 
     def bytes_of_number(self, registers: bytes) -> bytes:
-        """Registers as one number is read, highest byte first. Of many, their places are mirrored, see ``Layout``."""
+        """Registers as one number is read, highest byte first."""
         text = self.bytes_of_text(registers)
         if self.high_word_first:
             return text
@@ -97,9 +96,13 @@ class Encoding:
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is a whole number that needs no more than a division."""
-        in_struct = self.type in {"u16", "i16", "u32", "i32", "u64"}
-        return in_struct and self.low is None and self.high is None and (self.scale == 1 or self.divisor is not None)
+        """Whether it is a whole number that a float holds, and needs no more than a division."""
+        return (
+            self.type in _PLAIN
+            and self.low is None
+            and self.high is None
+            and (self.scale == 1 or self.divisor is not None)
+        )
 
     def reader(self, order: Order) -> Reader:
         """The function that reads this value from its registers as they came."""
@@ -154,72 +157,92 @@ class Point:
 
 
 class Layout:
-    """Turns the registers of one read into samples.
+    """Turns the registers of a scan into samples, as columns.
 
-    Plain numbers, which are nearly all, are unpacked by one compiled struct and divided in one pass; the rest have a
-    reader each. With low words first the struct reads the registers in reverse order: then each number has its high
-    word first, at the mirrored place.
+    Plain numbers, which are nearly all, are put together by one look-up of bytes, whatever the order of words and
+    bytes: each becomes eight bytes, lowest first, a signed one at their upper end and shifted down. One division scales
+    all. The rest have a reader each, and so have the tags named in ``exact``, of which the value itself is wanted.
     """
 
-    def __init__(self, points: Iterable[Point], read: Span, order: Order) -> None:
-        self._order = order
-        scaled: list[Point] = []
-        whole: list[Point] = []
-        others: list[Point] = []
+    def __init__(
+        self, points: Iterable[Point], reads: Sequence[Span], order: Order, exact: Collection[str] = ()
+    ) -> None:
+        places: list[tuple[Point, int, int]] = []
+        """Point, number of its read, and its first byte in the registers of all reads."""
+        absent: list[Point] = []
+        starts = list(accumulate((2 * read.size for read in reads), initial=0))
         for point in points:
-            encoding = point.encoding
-            (others if not encoding.is_plain else whole if encoding.divisor is None else scaled).append(point)
-        self._scaled = [
-            (unpack, [point.tag.name for point in layer], [point.encoding.divisor or 1.0 for point in layer])
-            for layer, unpack in _layers(scaled, read, order)
-        ]
-        self._whole = [(unpack, [point.tag.name for point in layer]) for layer, unpack in _layers(whole, read, order)]
+            number = next((i for i, read in enumerate(reads) if read.holds(point.at)), None)
+            if number is None:
+                absent.append(point)
+            else:
+                places.append((point, number, starts[number] + 2 * (point.at.first - reads[number].first)))
+        plain = [place for place in places if place[0].encoding.is_plain and place[0].tag.name not in exact]
+        others = [place for place in places if not place[0].encoding.is_plain or place[0].tag.name in exact]
+        self.tags = tuple(point.tag.name for point in [*(p for p, _, _ in [*plain, *others]), *absent])
+        """In the order of the samples."""
+        self._zeros = [bytes(2 * read.size) for read in reads]
+        self._bytes = np.array([_lookup(point, at, order, starts[-1]) for point, _, at in plain], np.intp).ravel()
+        shifts = [8 * (_WORD - 2 * p.at.size) if p.encoding.type.startswith("i") else 0 for p, _, _ in plain]
+        self._shifts = np.array(shifts, np.int64) if any(shifts) else None
+        self._divisors = np.array([point.encoding.divisor or 1.0 for point, _, _ in plain])
         self._others = [
-            (p.tag.name, slice(2 * (p.at.first - read.first), 2 * (p.at.end - read.first)), p.encoding.reader(order))
-            for p in others
+            (i, number, slice(at, at + 2 * point.at.size), point.encoding.reader(order))
+            for i, (point, number, at) in enumerate(others, len(plain))
         ]
+        self._numbers = np.array([number for _, number, _ in [*plain, *others]], np.intp)
+        self._qualities = np.zeros(len(self.tags), np.uint8)
+        self._qualities[len(places) :] = Quality.REFUSED
+        self._qualities.setflags(write=False)
 
-    @property
-    def names(self) -> list[str]:
-        """The tags it decodes, in the order of its samples."""
-        layers = [names for _, names, _ in self._scaled] + [names for _, names in self._whole]
-        return [name for names in layers for name in names] + [name for name, _, _ in self._others]
-
-    def decode(self, registers: bytes, at: datetime) -> list[Sample]:
+    def decode(self, answers: Sequence[Answer], at: datetime) -> SampleColumns:
         """One sample a point."""
-        samples: list[Sample] = []
-        numbers = registers if self._order.is_standard else self._order.bytes_of_number(registers)
-        for unpack, names, divisors in self._scaled:
-            samples += map(_SAMPLE, zip(names, map(truediv, unpack(numbers), divisors), repeat(at), repeat(_GOOD)))
-        for unpack, names in self._whole:
-            samples += map(_SAMPLE, zip(names, unpack(numbers), repeat(at), repeat(_GOOD)))
-        for name, place, read in self._others:
-            value, quality = read(registers[place])
-            samples.append(Sample(name, value, at, quality))
-        return samples
+        failed: dict[int, Quality] = {}
+        whole = [answer for answer in answers if isinstance(answer, bytes)]
+        if len(whole) < len(answers):
+            failed = {i: quality_of(answer) for i, answer in enumerate(answers) if not isinstance(answer, bytes)}
+            whole = [a if isinstance(a, bytes) else zeros for a, zeros in zip(answers, self._zeros, strict=True)]
+        registers = b"".join([*whole, b"\0"])
+        numbers = np.frombuffer(registers, np.uint8).take(self._bytes).view(_NUMBERS)
+        if self._shifts is not None:
+            numbers = numbers >> self._shifts
+        values = numbers / self._divisors
+        if not failed and len(values) == len(self.tags):
+            return SampleColumns(self.tags, values, self._qualities, at)
+        return self._with_others(registers, values, failed, at)
+
+    def _with_others(
+        self, registers: bytes, plain: NDArray[np.float64], failed: Mapping[int, Quality], at: datetime
+    ) -> SampleColumns:
+        values = np.concatenate([plain, np.full(len(self.tags) - len(plain), np.nan)])
+        qualities, exact = self._qualities.copy(), dict[int, Value]()
+        for i, number, place, read in self._others:
+            if number in failed:
+                continue
+            value, qualities[i] = read(registers[place])
+            if isinstance(value, int | float):
+                values[i] = value
+            if not isinstance(value, float):
+                exact[i] = value
+        for number, quality in failed.items():
+            spoilt = np.flatnonzero(self._numbers == number)
+            values[spoilt] = np.nan
+            qualities[spoilt] = quality
+        return SampleColumns(self.tags, values, qualities, at, exact)
 
 
-def _layers(
-    points: Sequence[Point], read: Span, order: Order
-) -> list[tuple[list[Point], Callable[[bytes], tuple[int, ...]]]]:
-    """Points that do not overlap, and the struct that unpacks them at one go; nearly always one layer."""
+def quality_of(failure: BadReply | Refused) -> Quality:
+    """Of the tags of a read that failed so."""
+    return Quality.REFUSED if isinstance(failure, Refused) else Quality.BAD_REPLY
 
-    def place(point: Point) -> int:
-        return point.at.first - read.first if order.high_word_first else read.end - point.at.end
 
-    layers: list[list[Point]] = []
-    for point in sorted(points, key=place):
-        for layer in layers:
-            if place(layer[-1]) + layer[-1].at.size <= place(point):
-                layer.append(point)
-                break
-        else:
-            layers.append([point])
-    compiled: list[tuple[list[Point], Callable[[bytes], tuple[int, ...]]]] = []
-    for layer in layers:
-        parts, end = [">"], 0
-        for point in layer:
-            parts.append(f"{2 * (place(point) - end)}x{CODES[point.encoding.type]}")
-            end = place(point) + point.at.size
-        compiled.append((layer, struct.Struct("".join(parts)).unpack_from))
-    return compiled
+def _lookup(point: Point, at: int, order: Order, zero: int) -> list[int]:
+    """Where the eight bytes of a number stand, lowest first; ``zero`` is where a byte of nothing is."""
+    words = [(at + i, at + i + 1) for i in range(0, 2 * point.at.size, 2)]
+    if not order.high_byte_first:
+        words = [(high, low) for low, high in words]
+    if order.high_word_first:
+        words.reverse()
+    number = [byte for high, low in words for byte in (low, high)]
+    rest = [zero] * (_WORD - len(number))
+    return [*rest, *number] if point.encoding.type.startswith("i") else [*number, *rest]

@@ -38,6 +38,10 @@ _PARTS = ((2, "I", "status"), (4, "q", "source"), (16, "2x", ""), (8, "q", "serv
 """What may follow a value: the bit of the mask, its form, and what it is; picoseconds are skipped."""
 
 
+_ARRAY, _DIMENSIONS = 0x80, 0x40
+"""Bits of the byte that tells a variant's type (OPC 10000-6, 5.2.2.16)."""
+
+
 class _Sound(Buffer):
     """The library's buffer, which would go backwards, and for ever, when bytes name a size below zero."""
 
@@ -93,6 +97,9 @@ def data_value(data: bytes, at: int) -> tuple[Update, int]:
         absent = (*parts, 0)
         return (parts[0], absent[layout.status], absent[layout.source], absent[layout.server]), at + layout.size
     mask = data[at] & 0x3F
+    nothings = mask & 1 and data[at + 1] & ~_DIMENSIONS == _ARRAY
+    if nothings and _INT.unpack_from(data, at + 2)[0] > 0:
+        raise NotEnoughData("an array of nothing")  # its elements take no bytes: any length would be believed
     buffer = _Sound(data, at + 1)
     value = variant_from_binary(buffer).Value if mask & 1 else None
     tail = _TAILS[mask]

@@ -24,6 +24,10 @@ MOST_TRIES = 5
 """Looks at a filling whose values are not there; then it is given up, and its number is missing."""
 RECENT = 32
 """Changes of a filling's values that are remembered: more than come between two reads."""
+ROLLS = (*(10**digits for digits in range(4, 10)), 2**15, 2**16, 2**31, 2**32)
+"""Where numbers of fillings begin anew, at 0 or 1."""
+NEAR_ROLL = 32
+"""Numbers on either side of that which may not be seen."""
 BUSY = frozenset({NozzleState.LIFTED, NozzleState.FUELLING})
 _UNKNOWN = frozenset({Quality.BAD, Quality.BAD_REPLY, Quality.NOT_CONNECTED})
 
@@ -145,7 +149,8 @@ class Recorder:
         if seq == seen:
             return
         self._seen[nozzle] = seq
-        if seq > 0 and ((seen is not None and seq > seen) or "end" in self._fields[nozzle]):
+        went_on, rolled = seen is not None and seq > seen, seen is not None and _rolled(seen, seq)
+        if rolled or (seq > 0 and (went_on or "end" in self._fields[nozzle])):
             self.owed.append(Owed(nozzle, seq, sample.at))
 
     def _as_of(self, nozzle: int, at: datetime) -> dict[str, float | int | str]:
@@ -257,6 +262,11 @@ class Recorder:
             return
         self._identity = identity
         self._ready.append(identity)
+
+
+def _rolled(seen: int, seq: int) -> bool:
+    """Whether numbers have begun anew, and were not set back."""
+    return 0 <= seq < NEAR_ROLL and any(roll - NEAR_ROLL <= seen < roll for roll in ROLLS)
 
 
 def _time(seconds: float | None) -> datetime | None:

@@ -65,6 +65,8 @@ UPLOADS = {
     "UploadInTankDelivery": uploads.delivery,
     "UploadAlertRecord": uploads.alert,
 }
+MOST_SAMPLES = 20_000
+"""Of one call, about: a quarter of a second of work."""
 _PLACE = re.compile(r"([1-9][0-9]?[0-9]?)/([1-9])", re.ASCII)
 _USER = re.compile(r'[^\s":\\]{1,64}', re.ASCII)
 
@@ -198,7 +200,7 @@ class PtsJsonDriver(Driver):
         records: list[Record | SalePart] = []
         for packet in envelope.packets:
             try:
-                reading = self._kept(packet, told, now)
+                reading = self._kept(packet, told, now, MOST_SAMPLES - len(samples))
             except BadReply as error:
                 confirmations.append(Confirmation(packet, str(error)))
             else:
@@ -212,10 +214,12 @@ class PtsJsonDriver(Driver):
 
     # ------------------------------------------------------------ packets
 
-    def _kept(self, packet: Packet, told: dict[str, str | None], now: datetime) -> Reading:
+    def _kept(self, packet: Packet, told: dict[str, str | None], now: datetime, room: int) -> Reading:
         """What a packet says; what it says of the controller itself goes into ``told``."""
+        if room <= 0:
+            raise BadReply(f"more than {MOST_SAMPLES} values at once; send this again")
         if packet.type in UPLOADS:
-            return UPLOADS[packet.type](packet, self._forecourt)
+            return UPLOADS[packet.type](packet, self._forecourt, now)
         if packet.type == "UploadStatus":
             return uploads.status(packet, self._forecourt, now)
         if packet.type == "UploadConfiguration":
@@ -235,13 +239,16 @@ class PtsJsonDriver(Driver):
         ]
 
     def _news(self, samples: Sequence[Sample], now: datetime) -> list[Sample]:
-        """Those that are not older than what their tag last told; what comes from the future holds nothing up."""
+        """Those that are not older than what their tag last told.
+
+        What comes from the future is of now: it holds nothing up, and is as old as the call that brought it.
+        """
         news = []
         for sample in sorted(samples, key=lambda sample: sample.at):
-            last = self._told_at.get(sample.tag)
-            if last is None or sample.at >= last:
-                self._told_at[sample.tag] = min(sample.at, now)
-                news.append(sample)
+            last, at = self._told_at.get(sample.tag), min(sample.at, now)
+            if last is None or at >= last:
+                self._told_at[sample.tag] = at
+                news.append(sample if at == sample.at else sample._replace(at=at))
         return news
 
 

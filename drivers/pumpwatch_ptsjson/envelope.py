@@ -24,8 +24,8 @@ PROTOCOL = "jsonPTS"
 MOST_PACKETS = 1_000
 MOST_LEVELS = 32
 """Of lists and objects within each other."""
-MOST_ITEMS = 1_000
-"""Of a list; a controller has at most 100 pumps."""
+MOST_ITEMS = 100
+"""Of a list: as many pumps as a controller has."""
 LONGEST_TEXT = 200
 """Characters of a text that are kept."""
 LARGEST = 1e12
@@ -141,12 +141,12 @@ class Fields:
         value = self._data.get(name)
         return value if isinstance(value, bool) else None
 
-    def number(self, name: str, *, least: float = -LARGEST) -> float | None:
+    def number(self, name: str, *, least: float = -LARGEST, most: float = LARGEST) -> float | None:
         """A number; None when it is not there."""
         value = self._data.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= LARGEST:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
             self._wrong(name, "is not a number that can be")
         return float(value)
 
@@ -157,9 +157,9 @@ class Fields:
             self._wrong(name, f"is not a whole number from {least} to {most}")
         return value
 
-    def needed(self, name: str, *, least: float = -LARGEST) -> float:
+    def needed(self, name: str, *, least: float = -LARGEST, most: float = LARGEST) -> float:
         """A number that must be there."""
-        value = self.number(name, least=least)
+        value = self.number(name, least=least, most=most)
         if value is None:
             self._wrong(name, "is missing")
         return value

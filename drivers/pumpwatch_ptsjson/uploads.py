@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pumpwatch import (
@@ -28,7 +30,7 @@ from pumpwatch_ptsjson.envelope import row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from pumpwatch import Site
     from pumpwatch_ptsjson.envelope import Fields, Packet
@@ -64,6 +66,10 @@ KEPT = {
 }
 """Fields of ``UploadPumpTransaction`` that become attributes of the filling."""
 _LAST_TRANSACTION = 65_535
+LARGEST_SALE_L = 1e5
+"""No filling is so large."""
+AHEAD = timedelta(days=1)
+"""A record may be so far ahead of our clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +90,13 @@ class Forecourt:
             raise BadReply(f"Nozzle: nozzle {nozzle} of pump {pump} is not in the server's configuration (places)")
         return number
 
+    def time(self, fields: Fields, name: str, now: datetime) -> datetime:
+        """When something happened, as UTC. Raises ``BadReply`` for what is not yet."""
+        at = fields.time(name, self.offset)
+        if at - now > AHEAD:
+            raise BadReply(f"{name}: {at:%Y-%m-%d %H:%M} UTC is to come; set the controller's clock, or clock_offset_h")
+        return at
+
     def tank_id(self, tank: int) -> str:
         """The id of a tank."""
         if not 1 <= tank <= len(self.site.tank_ids):
@@ -91,19 +104,21 @@ class Forecourt:
         return self.site.tank_ids[tank - 1]
 
 
-def transaction(packet: Packet, forecourt: Forecourt) -> Reading:
+def transaction(packet: Packet, forecourt: Forecourt, now: datetime) -> Reading:
     """``UploadPumpTransaction``: a filling."""
     fields = packet.fields
     number = forecourt.nozzle(fields.whole("Pump", 1, 255), fields.whole("Nozzle", 1, 255))
-    end = fields.time("DateTime", forecourt.offset)
-    start = fields.time("DateTimeStart", forecourt.offset) if "DateTimeStart" in fields else end
+    end = forecourt.time(fields, "DateTime", now)
+    start = forecourt.time(fields, "DateTimeStart", now) if "DateTimeStart" in fields else end
+    if start > end:
+        raise BadReply("DateTimeStart is after DateTime")
     given = fields.whole("Transaction", 0, _LAST_TRANSACTION)
     sale = Transaction(
         nozzle_id=forecourt.site.nozzle_ids[number - 1],
         seq=given if forecourt.numbers_nozzles else to_us(end) // 1_000_000,
         start=start,
         end=end,
-        volume_l=fields.needed("Volume", least=0),
+        volume_l=fields.needed("Volume", least=0, most=LARGEST_SALE_L),
         amount_cny=fields.needed("Amount", least=0),
         unit_price=fields.needed("Price", least=0),
         totalizer_l=fields.number("TotalVolume", least=0),
@@ -120,12 +135,12 @@ def transaction(packet: Packet, forecourt: Forecourt) -> Reading:
     return Reading(samples, [sale])
 
 
-def tank_measurement(packet: Packet, forecourt: Forecourt) -> Reading:
+def tank_measurement(packet: Packet, forecourt: Forecourt, now: datetime) -> Reading:
     """``UploadTankMeasurement``: what a probe sees; without a height there is no reading."""
     fields = packet.fields
     tank = fields.whole("Tank", 1, 255)
     tank_id = forecourt.tank_id(tank)
-    at = fields.time("DateTime", forecourt.offset)
+    at = forecourt.time(fields, "DateTime", now)
     values = {name: fields.number(field) for name, _, field, _ in TANK_FIELDS}
     alarms = sorted(str(each)[:64] for each in fields.items("Alarms") if isinstance(each, str | int))
     said = "".join(char for char in ",".join(alarms) if char.isprintable())
@@ -146,14 +161,16 @@ def tank_measurement(packet: Packet, forecourt: Forecourt) -> Reading:
     return Reading(samples, [reading])
 
 
-def delivery(packet: Packet, forecourt: Forecourt) -> Reading:
+def delivery(packet: Packet, forecourt: Forecourt, now: datetime) -> Reading:
     """``UploadInTankDelivery``: what came into a tank, after less before."""
     fields = packet.fields
     tank_id = forecourt.tank_id(fields.whole("Tank", 1, 255))
     before, after = fields.inner("StartValues"), fields.inner("EndValues")
     if before is None or after is None:
         raise BadReply("StartValues or EndValues is missing")
-    start, end = before.time("DateTime", forecourt.offset), after.time("DateTime", forecourt.offset)
+    start, end = (forecourt.time(values, "DateTime", now) for values in (before, after))
+    if start > end:
+        raise BadReply("StartValues.DateTime is after EndValues.DateTime")
     low, high = before.number("ProductVolume"), after.number("ProductVolume")
     received = None if low is None or high is None else round(high - low, 6)
     absolute = fields.inner("AbsoluteValues")
@@ -161,10 +178,10 @@ def delivery(packet: Packet, forecourt: Forecourt) -> Reading:
     return Reading((), [Delivery(tank_id, start, received_l=received, end=end, attributes=told)])
 
 
-def alert(packet: Packet, forecourt: Forecourt) -> Reading:
+def alert(packet: Packet, forecourt: Forecourt, now: datetime) -> Reading:
     """``UploadAlertRecord``: something the controller complains of."""
     fields = packet.fields
-    at = fields.time("DateTime", forecourt.offset)
+    at = forecourt.time(fields, "DateTime", now)
     code = fields.text("Code")
     if code is None:
         raise BadReply("Code is missing")
@@ -211,15 +228,18 @@ def _pumps(pumps: Fields, forecourt: Forecourt, at: datetime) -> Iterator[Sample
         ("EndOfTransactionStatus", NozzleState.STOPPED, "Nozzles", "Nozzles", ""),
         ("OfflineStatus", None, "", "", ""),
     )
+    of_pump: defaultdict[float | None, list[tuple[int, int]]] = defaultdict(list)
+    for (owner, nozzle), number in forecourt.nozzles.items():
+        of_pump[owner].append((nozzle, number))
     for name, state, in_use, shown, prefix in groups:
         group = pumps.inner(name)
         if group is None:
             continue
         ups, owners = group.numbers(in_use), group.numbers(shown)
         values = {tag: group.numbers(prefix + field) for tag, field in _SHOWN}
-        for place, pump in enumerate(group.numbers("Ids")):
+        for pump, place in _once(group.numbers("Ids")).items():
             shows = {tag: _at(column, place) for tag, column in values.items()}
-            for (_, nozzle), number in (item for item in forecourt.nozzles.items() if item[0][0] == pump):
+            for nozzle, number in of_pump.get(pump, ()):
                 if state is None:
                     yield Sample(f"nozzle-{number}.state", None, at, Quality.NOT_CONNECTED)
                     continue
@@ -236,12 +256,13 @@ _SHOWN = (("volume", "Volumes"), ("amount", "Amounts"), ("price", "Prices"))
 def _probes(probes: Fields, forecourt: Forecourt, at: datetime) -> Iterator[Sample]:
     online, offline = probes.inner("OnlineStatus"), probes.inner("OfflineStatus")
     tanks = {float(number): number for number in range(1, len(forecourt.site.tank_ids) + 1)}
-    for told in online.items("Measurements") if online else ():
-        first, *numbers = row(told) or [None]
+    measured = [row(told) or [None] for told in online.items("Measurements")] if online else []
+    for first, place in _once([numbers[0] for numbers in measured]).items():
         if (tank := tanks.get(first or 0.0)) is not None:
+            numbers = measured[place][1:]
             values = dict(zip(MEASUREMENT_ORDER, numbers, strict=False))
             yield from _tank_samples(tank, {name: values.get(name) for name, *_ in TANK_FIELDS}, at)
-    for first in offline.numbers("Ids") if offline else ():
+    for first in _once(offline.numbers("Ids")) if offline else ():
         if (tank := tanks.get(first or 0.0)) is not None:
             for name, *_ in TANK_FIELDS:
                 yield Sample(f"tank-{tank}.{name}", None, at, Quality.NOT_CONNECTED)
@@ -250,6 +271,11 @@ def _probes(probes: Fields, forecourt: Forecourt, at: datetime) -> Iterator[Samp
 def _tank_samples(tank: int, values: Mapping[str, float | None], at: datetime) -> Iterator[Sample]:
     for name, value in values.items():
         yield Sample(f"tank-{tank}.{name}", value, at, Quality.BAD if value is None else Quality.GOOD)
+
+
+def _once(ids: list[float | None]) -> dict[float | None, int]:
+    """Each number and the place where it stands last."""
+    return {each: place for place, each in enumerate(ids)}
 
 
 def _at(column: list[float | None], place: int) -> float | None:

@@ -81,7 +81,7 @@ class TaxPortSettings(PluginSettings):
         300.0, description="How often identity, day and month totals are asked for, seconds"
     )
     max_flow_l_s: Annotated[float, Field(gt=0, le=10)] = Field(
-        1.5, description="A total that rises faster than this is taken for another gun's, L/s"
+        3.5, description="A total that rises faster than this is taken for another gun's at first, L/s"
     )
 
 

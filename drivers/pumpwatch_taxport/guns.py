@@ -1,9 +1,9 @@
 """What one gun of a tax port has sold: fillings out of its grand total and its current sale; sans-I/O.
 
 A reply of the port names no gun, and two guns of one board are known to be taken for each other. So what a reply says
-is believed only where it fits: a grand total may not fall nor rise faster than fuel flows, a current sale must be what
-the grand total rose by, and a price counts after three equal reads. What does not fit is asked again; what goes on
-saying so is taken as it is and told as an event.
+is believed only where it fits: a grand total may not fall, nor rise faster than fuel flows unless the current sale is
+just that rise; a current sale must be what the grand total rose by; a price counts after three equal reads. What does
+not fit is asked again; what goes on saying so is taken as it is and told as an event.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ EQUAL_READS = 3
 SLACK_L = 1.0
 """Litres by which a total may seem to run ahead of the flow."""
 MINUTE_S = 60.0
+LONGEST = timedelta(minutes=10)
+"""So long a filling may have been under way when its gun was first looked at; its total rises at its end."""
+AHEAD = timedelta(days=1)
+"""A board's clock may be so far ahead; more would put a filling of last month into the future."""
 TOTAL_CHANGED = "tax_total_changed"
 """``detail["code"]``: a grand total that went back, or further than fuel can flow."""
 
@@ -81,6 +85,8 @@ class GunSales:
     """The first grand total and when it was read, until a second one agrees."""
     _change: _Change | None = None
     _unlikely: list[Total] = field(default_factory=list)
+    _doubted: _Change | None = None
+    """The last of those, while the current sale is asked for that would be just this rise."""
     _last: CurrentSale | None = None
     _ready: list[SalePart | DeviceEvent] = field(default_factory=list)
 
@@ -97,7 +103,7 @@ class GunSales:
 
     def grand(self, told: Total | None, now: datetime) -> None:
         """A grand total was read."""
-        self.wants = None
+        self.wants = self._doubted = None
         if told is None:
             return
         if self.total is None:
@@ -120,6 +126,13 @@ class GunSales:
         self.wants = None
         if told is not None:
             self.price.read(told.price)
+        if self._doubted is not None:
+            doubted, self._doubted = self._doubted, None
+            if told is None or self.total is None or (told.litres, told.money) != _rise(self.total, doubted.total):
+                self.wants = Command.GRAND
+                return
+            self._change = doubted
+            self._unlikely.clear()
         if self._change is None:
             if self._last is None and told is not None and self.total is not None:
                 self._tell(told, now, raw, None)  # of before we came: who knows it will know it again
@@ -127,8 +140,9 @@ class GunSales:
             return
         if self.total is None:
             return
-        rose = Total(self._change.total.litres - self.total.litres, self._change.total.money - self.total.money)
-        if told is not None and (told.litres, told.money) == (rose.litres, rose.money):
+        litres, money = _rise(self.total, self._change.total)
+        rose = Total(litres, money)
+        if told is not None and (told.litres, told.money) == (litres, money):
             self._tell(told, now, raw, self._change.total)
             self._done(told, now)
         elif self._change.tries + 1 < EQUAL_READS:
@@ -142,11 +156,11 @@ class GunSales:
 
     def _begin(self, told: Total, now: datetime) -> None:
         """The first total counts when the next one agrees: it may have been another gun's."""
-        if self._first is None or not _grows(self._first[0], told):
+        if self._first is None or not self._flows(self._first[0], told, now - self._first[1] + LONGEST):
             self._first, self.wants = (told, now), Command.GRAND
             return
         self.total, self._seen_at = self._first
-        self._whole_since = self._seen_at
+        self._whole_since, self._since = self._seen_at, self._seen_at - LONGEST
         self.wants = Command.CURRENT
         if _same(told, self.total):
             self._seen_at = now
@@ -155,21 +169,25 @@ class GunSales:
 
     def _likely(self, told: Total, now: datetime) -> bool:
         """Whether the total may have come from ``total`` by selling."""
-        if self.total is None or not _grows(self.total, told):
-            return False
-        if self._since is None:
-            return True
-        litres = (told.litres - self.total.litres) / 100
-        return litres <= self.max_flow_l_s * max(0.0, (now - self._since).total_seconds()) + SLACK_L
+        return self.total is not None and self._flows(self.total, told, now - (self._since or now - LONGEST))
+
+    def _flows(self, before: Total, after: Total, lasted: timedelta) -> bool:
+        litres = (after.litres - before.litres) / 100
+        return _grows(before, after) and litres <= self.max_flow_l_s * max(0.0, lasted.total_seconds()) + SLACK_L
 
     def _doubt(self, told: Total, now: datetime) -> None:
-        """Another gun's total, or a memory that was changed: only if it is read again and again."""
+        """Another gun's total, or a memory that was changed: only if it is read again and again.
+
+        Unless the current sale is just this rise: then fuel flowed faster than was thought.
+        """
         self._change = None
         if self._unlikely and not _grows(self._unlikely[-1], told):
             self._unlikely.clear()
         self._unlikely.append(told)
         if len(self._unlikely) < EQUAL_READS or self.total is None:
             self.wants = Command.GRAND
+            if self.total is not None and _grows(self.total, told):
+                self._doubted, self.wants = _Change(told, now), Command.CURRENT
             return
         detail: dict[str, str | float | int | bool | None] = {
             "code": TOTAL_CHANGED,
@@ -182,7 +200,7 @@ class GunSales:
             "en": "the tax grand total went back or jumped",
         }
         self._ready.append(self.event(now, detail))
-        self.total, self._seen_at, self._since, self._whole_since = told, now, None, now
+        self.total, self._seen_at, self._since, self._whole_since = told, now, now - LONGEST, now
         self._unlikely.clear()
 
     def _split(self, rose: Total, told: CurrentSale | None, now: datetime, raw: bytes) -> None:
@@ -240,19 +258,23 @@ class GunSales:
         )
 
     def _time(self, sale: CurrentSale, now: datetime) -> datetime:
-        """Its end by the board's clock: of the days with this number the one nearest to now."""
+        """Its end by the board's clock: of the days with this number the last that can have been."""
         local = now.astimezone(UTC).replace(tzinfo=None) + self.clock_offset
         found: list[datetime] = []
-        for months in (-1, 0, 1):
+        for months in (-2, -1, 0, 1):
             year, month = divmod(local.year * 12 + local.month - 1 + months, 12)
             if sale.day <= monthrange(year, month + 1)[1]:
                 found.append(datetime(year, month + 1, sale.day, sale.hour, sale.minute))  # noqa: DTZ001 - wall clock
-        nearest = min(found, key=lambda each: abs(each - local))
-        return (nearest - self.clock_offset).replace(tzinfo=UTC)
+        last = max(each for each in found if each <= local + AHEAD)  # one of any two months has 31 days
+        return (last - self.clock_offset).replace(tzinfo=UTC)
 
 
 def _same(one: Total, other: Total) -> bool:
     return (one.litres, one.money) == (other.litres, other.money)
+
+
+def _rise(before: Total, after: Total) -> tuple[int, int]:
+    return after.litres - before.litres, after.money - before.money
 
 
 def _grows(before: Total, after: Total) -> bool:

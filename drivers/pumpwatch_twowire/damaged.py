@@ -28,6 +28,8 @@ MOST_WRONG = 1
 """Readable words that may be others than those sent."""
 MOST_UNCLEAR = 2
 """The same, where the totals decide."""
+MOST_UNFIT = 0.05
+"""Share of the blocks that check by chance although they are damaged."""
 MARGIN = 2
 """By so many words more must every other filling disagree, when one is thought wrong."""
 PRICES_KNOWN = 32
@@ -59,7 +61,9 @@ class Money:
         """The money for a volume: rounded to the nearest, or either way."""
         exact = volume * price / self.scale
         down = int(exact + 1e-6)
-        return (int(exact + 0.5 + 1e-6),) if nearest else (down, down + 1)
+        if nearest or exact - down < 1e-6:
+            return (int(exact + 0.5 + 1e-6),)
+        return down, down + 1
 
     def volumes(self, money: int, price: int) -> range:
         """The volumes that such money can be for."""
@@ -80,6 +84,7 @@ class Usual:
         self._blocks = 0
         self._fine = 0
         self._unrounded = 0
+        self._unfit = 0
         self._latest: deque[bool] = deque(maxlen=LATEST)
         """Whether each of the latest blocks was whole."""
 
@@ -92,6 +97,11 @@ class Usual:
     def is_quiet(self) -> bool:
         """Whether enough blocks come whole, so that few words can be wrong without being unreadable."""
         return 4 * sum(self._latest) + BLOCKS_TO_LEARN >= len(self._latest)
+
+    @property
+    def always_fits(self) -> bool:
+        """Whether money is volume times price here, so that a block in which it is not must be damaged."""
+        return self._blocks >= BLOCKS_TO_LEARN and MOST_UNFIT * self._blocks >= self._unfit
 
     @property
     def rounds(self) -> bool:
@@ -111,6 +121,9 @@ class Usual:
         self.price(filling.price)
         self.unknown = block[5:8]
         self._blocks += 1
+        if not money.fits(filling):
+            self._unfit += 1
+            return
         self._fine += filling.volume % 10 > 0
         self._unrounded += filling.money not in money.of(filling.volume, filling.price, nearest=True)
 

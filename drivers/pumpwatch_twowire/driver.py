@@ -21,9 +21,11 @@ from pumpwatch import (
     Reading,
     Sample,
     ScanClass,
+    SilentError,
     Tag,
     TagKind,
     Transaction,
+    Turns,
     to_us,
 )
 from pumpwatch_twowire.asking import Exchange
@@ -41,7 +43,7 @@ from pumpwatch_twowire.pump import STATES, Pump
 from pumpwatch_twowire.words import Layout, Question
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from pumpwatch import Ear, Line, Probe, Record, Site
@@ -79,6 +81,10 @@ class TwoWireSettings(PluginSettings):
     totals_decimals: Decimals = Field(2, description="Decimals of the totals; 2 or 1")
     silence_s: Annotated[float, Field(gt=0, le=3600)] = Field(
         10.0, description="Tap: seconds without an answer of the dispenser after which it is not reachable"
+    )
+
+    answer_s: float = Field(
+        0.2, ge=0.02, le=5.0, description="Poll: so long one pump of several may take to answer, seconds"
     )
 
     @model_validator(mode="after")
@@ -127,7 +133,8 @@ class TwoWireDriver(Driver):
         self._nozzles = {place: _Nozzle(number, nozzle_id, *place) for number, (nozzle_id, place) in named}
         money = Money(settings.volume_decimals, settings.amount_decimals, settings.price_decimals)
         readings = 3 if settings.mode == "tap" else 1
-        self._pumps = {pump: Pump(money, settings.totals_decimals, readings) for pump in settings.pumps}
+        self._pumps = {pump: Pump(pump, money, settings.totals_decimals, readings) for pump in settings.pumps}
+        self._turns = Turns(self._pumps, settings.answer_s)
         self._layout = Layout(settings.digits)
         grades = {pump: frozenset(grade for p, grade in settings.places if p == pump) for pump in self._pumps}
         self._listener = Listener(Repair(self._layout, money, grades))
@@ -165,17 +172,19 @@ class TwoWireDriver(Driver):
 
     async def read(self, tags: Sequence[Tag], now: datetime) -> Reading:
         """See ``Driver``. Tap: what was heard since the last read, at the time of this one."""
-        failed: dict[int, BadReply] = {}
+        failed: dict[int, BadReply | SilentError] = {}
         if self.settings.mode == "tap":
             self._listen(now)
         else:
             totals_due = any(tag.name.endswith(TOTALIZERS) for tag in tags)
-            for number, pump in self._pumps.items():
+            heard = 0
+            for number in self._turns.due():
                 try:
-                    await self._ask_pump(number, pump, now, totals_due)
-                except BadReply as error:
+                    await self._ask_pump(number, self._pumps[number], now, totals_due)
+                    heard += 1
+                except (BadReply, SilentError) as error:
                     failed[number] = error
-            if len(failed) == len(self._pumps):
+            if not heard:
                 raise next(iter(failed.values()))
         for pump in self._pumps.values():
             for sale in pump.take():
@@ -221,7 +230,7 @@ class TwoWireDriver(Driver):
             case FillingHeard(clear=True):
                 pump.hear_filling(heard.fillings[0], heard.block, heard.whole, now)
             case FillingHeard():
-                pump.hear_unclear(heard.fillings, heard.block)
+                pump.hear_unclear(heard.fillings, heard.block, heard.alone, now)
             case TotalsHeard():
                 pump.hear_totals(heard.grades, now)
             case NozzleHeard():
@@ -251,7 +260,7 @@ class TwoWireDriver(Driver):
 
     async def _ask(self, question: Question, number: int) -> tuple[Exchange, bytes]:
         exchange = Exchange(question, number, self._layout, self._echoes)
-        reply = await self.line.ask(exchange.request, exchange.complete)
+        reply = await self._turns.within(number, self.line.ask(exchange.request, exchange.complete))
         self._echoes = exchange.echo(reply) > 0
         return exchange, reply
 
@@ -274,7 +283,7 @@ class TwoWireDriver(Driver):
             totalizer_l=None if sale.total_volume is None else _decimal(sale.total_volume, settings.totals_decimals),
             totalizer_cny=None if sale.total_money is None else _decimal(sale.total_money, settings.totals_decimals),
             raw=sale.block,
-            attributes={} if sale.whole else {"block": "damaged"},
+            attributes={} if sale.whole else {"block": "damaged"} if sale.block else {"rebuilt": "totalizer"},
         )
 
     def _nobodys(self, sale: Sale) -> DeviceEvent:
@@ -291,13 +300,13 @@ class TwoWireDriver(Driver):
         }
         return DeviceEvent(sale.end, self.site.station_id, self.site.device_id, EventKind.ALARM, detail)
 
-    def _samples(self, nozzle: _Nozzle, now: datetime, failed: dict[int, BadReply]) -> list[Sample]:
+    def _samples(self, nozzle: _Nozzle, now: datetime, failed: Mapping[int, BadReply | SilentError]) -> list[Sample]:
         pump = self._pumps[nozzle.pump]
         at = pump.heard
         prefix = f"nozzle-{nozzle.number}."
-        if nozzle.pump in failed:
+        if isinstance(failed.get(nozzle.pump), BadReply):
             return [Sample(prefix + tag[0], None, now, Quality.BAD_REPLY) for tag in NOZZLE_TAGS]
-        if at is None or (now - at).total_seconds() > self.settings.silence_s:
+        if at is None or self._turns.is_silent(nozzle.pump) or (now - at).total_seconds() > self.settings.silence_s:
             return [Sample(prefix + tag[0], None, now, Quality.NOT_CONNECTED) for tag in NOZZLE_TAGS]
         state, quality = self._state(nozzle, pump)
         values: dict[str, tuple[float | None, Quality]] = {"state": (state, quality)}

@@ -73,6 +73,8 @@ class FillingHeard:
     """Whether it was heard undamaged."""
     clear: bool
     """Whether it can have said nothing else."""
+    alone: bool = True
+    """Whether no other pump can have said it, on a line that is quiet enough to say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,15 +175,24 @@ class Listener:
             if self._repair.spoilt(block) > self._layout.size // 3:
                 return None
             self._usual.damaged()
-            possible, clear = self._repair.nearest(block, asked, self._usual)
-            for pump in dict.fromkeys(filling.pump for filling in possible):
-                ours = tuple(filling for filling in possible if filling.pump == pump)
-                self._said.append(FillingHeard(pump, ours, block, whole=False, clear=clear))
+            self._damaged(block, asked)
         else:
+            always, fits = self._usual.always_fits, self._repair.money.fits(filling)
             self._usual.block(filling, block, self._repair.money)
-            self._said.append(FillingHeard(filling.pump, (filling,), block, whole=True, clear=True))
+            if always and not fits:
+                self._damaged(block, asked)  # the check is of four bits only
+            else:
+                self._said.append(FillingHeard(filling.pump, (filling,), block, whole=True, clear=True))
         self._asked = None
         return self._layout.size
+
+    def _damaged(self, block: bytes, asked: int | None) -> None:
+        possible, clear = self._repair.nearest(block, asked, self._usual)
+        pumps = dict.fromkeys(filling.pump for filling in possible)
+        alone = len(pumps) == 1 and self._usual.is_quiet
+        for pump in pumps:
+            ours = tuple(filling for filling in possible if filling.pump == pump)
+            self._said.append(FillingHeard(pump, ours, block, whole=False, clear=clear, alone=alone))
 
     def _block(self, rest: bytes, at: int, asked: tuple[Question, int] | None) -> int:
         """Another block: totals, a price, or one that says nothing to us."""

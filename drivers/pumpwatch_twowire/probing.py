@@ -23,7 +23,9 @@ def probes() -> list[Probe]:
         for digits in DIGITS
     ]
     asking = [
-        Probe(partial(_answered, pump), Question.STATUS.to(pump), {"mode": "poll"}, baud=baud, parity="E")
+        Probe(
+            partial(_answered, pump), Question.STATUS.to(pump), {"mode": "poll", "pumps": [pump]}, baud=baud, parity="E"
+        )
         for baud in BAUDS
         for pump in PUMPS
     ]

@@ -9,11 +9,12 @@ again is the same filling.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
+from math import inf
 from statistics import median_low
 from typing import TYPE_CHECKING
 
-from pumpwatch import NozzleState
-from pumpwatch_twowire.totalizer import Totalizer
+from pumpwatch import NozzleState, Totalizer
 from pumpwatch_twowire.words import Filling, GradeTotal, Status
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pumpwatch_twowire.damaged import Money
 
+TOTAL_DIGITS = 8
 SURE = 2
 """Signs of fuelling, and statuses in a row, that are believed."""
 STATES = {
@@ -32,6 +34,10 @@ STATES = {
     Status.FILLING_END: NozzleState.IDLE,
     Status.STOPPED: NozzleState.STOPPED,
 }
+BLOCK_WAITS = timedelta(seconds=3)
+"""So long the totals' word waits for a filling's block, which may be asked for after them."""
+UNHEARD_L = 3.0
+"""A filling may go on so long after its money was last heard."""
 _ENDS = (Status.PRESET_END, Status.FILLING_END)
 
 
@@ -74,8 +80,9 @@ class _Pending:
 class Pump:
     """Follows one pump number."""
 
-    def __init__(self, money: Money, totals_decimals: int, readings: int = 3) -> None:
+    def __init__(self, number: int, money: Money, totals_decimals: int, readings: int = 3) -> None:
         """Of so many ``readings`` of the running money the middle one is believed."""
+        self._number = number
         self._money = money
         self._readings = readings
         self._volume_unit = 10.0 ** (totals_decimals - money.volume_decimals)
@@ -104,6 +111,8 @@ class Pump:
         self._shown: Filling | None = None
         """The last filling told, or another that stood on the display before."""
         self._unclear: tuple[tuple[Filling, ...], bytes] | None = None
+        self._counted: tuple[Filling, datetime] | None = None
+        """What the totals alone say of a filling whose block has not been heard, and since when."""
         self._read = False
         """Whether a block was heard since it last fuelled."""
         self._sales: list[Sale] = []
@@ -151,6 +160,8 @@ class Pump:
         self.heard = now
         if status not in STATES:
             return
+        if self._counted is not None and (status is Status.BUSY or now - self._counted[1] >= BLOCK_WAITS):
+            self.hear_filling(self._counted[0], b"", False, now)
         twice, self._status = self._status, status
         if twice is not None and STATES[twice] is STATES[status]:
             self.state = STATES[status]
@@ -202,27 +213,38 @@ class Pump:
             proven=proven,
             quiet=self._ends,
         )
-        self._signs, self._read, self._running, self._unclear = 0, True, [], None
+        self._signs, self._read, self._running, self._unclear, self._counted = 0, True, [], None, None
         self._began, self._ended, self._is_next = None, None, False
         self._settle(busy=False, counts=False)
 
-    def hear_unclear(self, fillings: tuple[Filling, ...], block: bytes) -> None:
-        """A filling's block that may have said one of several things."""
-        self._unclear = fillings, block
+    def hear_unclear(self, fillings: tuple[Filling, ...], block: bytes, alone: bool, now: datetime) -> None:
+        """A filling's block that may have said one of several things.
+
+        If it is ``alone`` the money heard before may tell which.
+        """
+        usual = [filling for filling in fillings if self.prices.get(filling.grade) == filling.price] or fillings
+        paid = [filling for filling in usual if self._running.count(filling.money) >= SURE]
+        near = paid or [filling for filling in usual if self._leads_to(filling)]
+        if alone and len(near) == 1 and self._signs >= SURE:
+            self.hear_filling(near[0], block, False, now)
+        else:
+            self._unclear = fillings, block
 
     def hear_totals(self, grades: tuple[GradeTotal, ...], now: datetime) -> None:
         """Totals of all grades."""
         self._decide(grades, now)
+        if (counted := self._count(grades)) is not None:
+            self._counted = counted, now
         pending = self._pending
         for each in grades:
-            volume, money = self._totals.setdefault(each.grade, (Totalizer(), Totalizer()))
+            volume, money = self._totals.setdefault(each.grade, _totalizers())
             if pending is not None and pending.filling.grade == each.grade:
-                filling = pending.filling
+                filling, exact = pending.filling, self._gap(each, pending.filling) <= 1.0
                 in_volume = not pending.in_volume and volume.hear(each.volume, filling.volume * self._volume_unit)
                 in_money = not pending.in_money and money.hear(each.money, filling.money * self._money_unit)
                 pending.in_volume |= in_volume
                 pending.in_money |= in_money
-                if pending.in_volume and pending.in_money:
+                if pending.in_volume and pending.in_money and (exact or pending.agrees):
                     pending.agrees = pending.proven = True
             else:
                 volume.hear(each.volume)
@@ -235,21 +257,47 @@ class Pump:
 
     def _decide(self, grades: tuple[GradeTotal, ...], now: datetime) -> None:
         """Take an unclear block for the one filling by which both totals have moved."""
-        if self._unclear is None or self._pending is not None:
+        if self._unclear is None or self._pending is not None or self._signs < SURE:
             return
         (fillings, block), self._unclear = self._unclear, None
-        fitting = []
+        found = [(gap, filling) for each in grades for filling in fillings if (gap := self._gap(each, filling)) <= 1.0]
+        least = min((gap for gap, _ in found), default=0.0)
+        best = [filling for gap, filling in found if gap <= least + 1e-6]
+        if len(best) == 1:
+            self.hear_filling(best[0], block, False, now)
+
+    def _leads_to(self, filling: Filling) -> bool:
+        """Whether the money heard last is that of a filling that was about to end so."""
+        most = UNHEARD_L * 10.0**self._money.volume_decimals * filling.price / self._money.scale
+        return sum(0 <= filling.money - running <= most for running in self._running) >= SURE
+
+    def _count(self, grades: tuple[GradeTotal, ...]) -> Filling | None:
+        """The filling by which one grade's totals have moved: volume, money and price agree, and the money heard."""
+        if self._pending is not None or self._read or self._signs < SURE or self._ended is None:
+            return None
+        moved = []
         for each in grades:
-            volume, money = self._totals.get(each.grade, (Totalizer(), Totalizer()))
-            for filling in fillings:
-                if (
-                    filling.grade == each.grade
-                    and volume.would_show(each.volume, filling.volume * self._volume_unit)
-                    and money.would_show(each.money, filling.money * self._money_unit)
-                ):
-                    fitting.append(filling)
-        if len(fitting) == 1 and self._signs >= SURE:
-            self.hear_filling(fitting[0], block, False, now)
+            of_volume, of_money = self._totals.get(each.grade, _totalizers())
+            volume, money = of_volume.missing(each.volume), of_money.missing(each.money)
+            if volume is None or money is None:
+                return None
+            if volume or money:
+                shown = round(volume / self._volume_unit), round(money / self._money_unit)
+                moved.append(Filling(self._number, each.grade, each.price, *shown))
+        if len(moved) != 1 or moved[0].volume <= 0 or not self._leads_to(moved[0]):
+            return None
+        exact = self._money.of(moved[0].volume, moved[0].price, nearest=False)
+        return moved[0] if moved[0].money in exact else None
+
+    def _gap(self, read: GradeTotal, filling: Filling) -> float:
+        """By how many of their last digits a filling misses the movement of both totals; rounding is up to one."""
+        if filling.grade != read.grade or read.grade not in self._totals:
+            return inf
+        of_volume, of_money = self._totals[read.grade]
+        volume, money = of_volume.missing(read.volume), of_money.missing(read.money)
+        if volume is None or money is None:
+            return inf
+        return max(abs(volume - filling.volume * self._volume_unit), abs(money - filling.money * self._money_unit))
 
     def _fuels(self, now: datetime) -> None:
         if not self._signs or self._is_next:
@@ -292,7 +340,7 @@ class Pump:
         filling = pending.filling
         self._pending, self._shown = None, filling
         self.last[filling.grade] = filling
-        volume, money = self._totals.setdefault(filling.grade, (Totalizer(), Totalizer()))
+        volume, money = self._totals.setdefault(filling.grade, _totalizers())
         in_volume = pending.in_volume or volume.sold(filling.volume * self._volume_unit)
         in_money = pending.in_money or money.sold(filling.money * self._money_unit)
         self._sales.append(
@@ -310,3 +358,8 @@ class Pump:
 
 def _same(one: Filling, other: Filling) -> bool:
     return (one.grade, one.volume, one.money) == (other.grade, other.volume, other.money)
+
+
+def _totalizers() -> tuple[Totalizer, Totalizer]:
+    """Of volume and of money."""
+    return Totalizer(TOTAL_DIGITS), Totalizer(TOTAL_DIGITS)

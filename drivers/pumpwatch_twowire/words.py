@@ -121,7 +121,8 @@ def totals(block: bytes) -> tuple[GradeTotal, ...]:
     found = []
     for at in range(1, len(block) - 3, GRADE_WORDS):
         part = block[at : at + GRADE_WORDS]
-        if (part[0], part[2], part[11], part[20], part[25]) != (NEXT_GRADE, 0xF9, 0xFA, 0xF4, 0xF5) or part[1] < 0xE0:
+        frame = part[0], part[1] & 0xF0, part[2], part[11], part[20], part[25]
+        if frame != (NEXT_GRADE, 0xE0, 0xF9, 0xFA, 0xF4, 0xF5):
             raise BadReply(f"no block of totals: {shown(block)}")
         number(part[26:30])
         found.append(GradeTotal(part[1] & 0x0F, number(part[3:11]), number(part[12:20]), number(part[21:25])))

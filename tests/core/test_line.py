@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 
 from pumpwatch import BadReply, NotReachable, Refused
-from pumpwatch.line import MOST_HEARD, SILENCES_BEFORE_REOPEN, Wire, WireEar, WireLine
+from pumpwatch.line import MOST_HEARD, SILENCES_BEFORE_REOPEN, Wire, WireLine
 from pumpwatch.settings import LineAddress
 
 
@@ -240,8 +240,7 @@ async def test_who_listens_hears_all_that_passes_and_the_line_sends_nothing() ->
 
 async def test_what_nobody_fetches_is_bounded_and_the_newest_stays() -> None:
     wire = Wire()
-    ear = WireEar(wire)
-    wire.ears.add(ear)
+    ear = wire.ear()
     for piece in range(20):
         wire.data_received(bytes([piece]) * 100_000)
     heard = ear.heard()

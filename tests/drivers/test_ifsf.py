@@ -30,7 +30,19 @@ from pumpwatch import (
 )
 from pumpwatch.testing import ScriptedLine
 from pumpwatch_ifsf import IfsfDriver, IfsfSettings
-from pumpwatch_ifsf.messages import Exchange, Kind, Message, Node, Read, acknowledgement, messages
+from pumpwatch_ifsf.messages import (
+    MOST_ANSWERED,
+    Exchange,
+    Kind,
+    Message,
+    Node,
+    Read,
+    Roll,
+    Subnet,
+    _cut,
+    acknowledgement,
+    messages,
+)
 from pumpwatch_ifsf.values import amount, bcd, crc, day, local_time, text
 
 NOW = datetime(2024, 6, 1, 4, 30, 10, tzinfo=UTC)
@@ -265,6 +277,26 @@ async def test_a_sale_is_told_once_when_it_is_complete() -> None:
     assert of(await read(driver), Transaction) == []
 
 
+@pytest.mark.parametrize("unit", ["00", "020101010080000201", "027e0101008000050121140103"])
+def test_talk_without_end_is_looked_at_once_and_given_up(unit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise, a message that never ends, messages that nobody asked for; in pieces of a segment each."""
+    looked = 0
+
+    def cut(received: bytes, at: int) -> tuple[Message | None, int]:
+        nonlocal looked
+        looked += 1
+        return _cut(received, at)
+
+    monkeypatch.setattr("pumpwatch_ifsf.messages._cut", cut)
+    talk = octets(unit) * (2 * MOST_ANSWERED)
+    for asked in (Exchange(OWN, [Read(PUMP, b"\x21", (20,))], 0), Roll(OWN, Subnet.DISPENSER, b"\1", 1)):
+        looked = 0
+        with pytest.raises(BadReply, match="without the answer"):
+            for end in range(100, 2 * MOST_ANSWERED, 100):
+                asked.complete(talk[:end])
+        assert looked <= MOST_ANSWERED + 2 * 164, "each byte once, and what is not whole yet once a piece"
+
+
 @pytest.mark.parametrize("counts_at_start", [True, False])
 async def test_how_long_a_filling_took_is_what_was_seen(counts_at_start: bool) -> None:
     pump = Pump()
@@ -281,6 +313,21 @@ async def test_how_long_a_filling_took_is_what_was_seen(counts_at_start: bool) -
         found += of(await read(driver, NOW + timedelta(seconds=10 * seconds), "nozzle-1.state"), Transaction)
     (sale,) = found
     assert sale.end - sale.start == timedelta(seconds=30 if counts_at_start else 20)
+
+
+async def test_lifted_and_hung_again_is_no_filling() -> None:
+    """A transaction of nothing is told only where its number would be missing; less than nothing is none at all."""
+    nothing = {5: octets("0600000000"), 6: octets("0600000000")}
+    less = {5: octets("8600020120"), 6: octets("8600002550")}
+    for count, sold in ((1, [(5, 25.5), (6, 0.0)]), (2, [(0, 25.5)])):
+        pump = Pump()
+        driver = driver_of(pump, count, places=["1/1", "1/2"][:count])
+        pump.point(3, 7)
+        for number, change in ((5, {}), (6, nothing), (7, less)):
+            pump.sell(number)
+            pump.bases[f"2121{number:04d}"] |= change
+        told = of(await read(driver), Transaction)
+        assert [(sale.seq if count == 1 else 0, sale.volume_l) for sale in told] == sold
 
 
 async def test_a_sale_that_never_comes_is_given_up() -> None:

@@ -12,7 +12,7 @@ from pymodbus.pdu import DecodePDU, ExceptionResponse
 from pymodbus.pdu.register_message import ReadHoldingRegistersResponse
 
 from pumpwatch import BadReply, NotReachable, PumpwatchError, Refused
-from pumpwatch_modbus.codec import MOST_SKIPPED, RegisterRead, RtuFraming, TcpFraming
+from pumpwatch_modbus.codec import MOST_SKIPPED, RegisterRead, RtuFraming, TcpFraming, TcpWindow
 from pumpwatch_modbus.reads import Span
 
 READ = RegisterRead(7, 3, Span(0x006B, 3))
@@ -202,3 +202,71 @@ def test_a_damaged_reply_gives_no_other_registers(framing: str, data: st.DataObj
     else:
         # TCP itself protects the registers; RTU must notice any change.
         assert found is None or (framing == "tcp" and position >= 9 and len(found) == len(REGISTERS))
+
+
+# ---------------------------------------------------------------- several at a time
+
+READS = [RegisterRead(7, 3, Span(100 * n, 1 + n)) for n in range(5)]
+
+
+def window_replies(refused: int | None = None) -> list[bytes]:
+    """To each of ``READS`` when they are the first that are asked."""
+    replies = [
+        tcp_reply(f"03{2 * read.span.size:02x}" + bytes([n] * 2 * read.span.size).hex(), f"07{n + 1:02x}")
+        for n, read in enumerate(READS)
+    ]
+    if refused is not None:
+        replies[refused] = tcp_reply("8302", f"07{refused + 1:02x}")
+    return replies
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.permutations(range(5)),
+    st.integers(1, 200),
+    st.one_of(st.none(), st.integers(0, 4)),
+    st.integers(0, 5),
+    st.data(),
+)
+def test_answers_to_several_come_in_any_order_and_in_pieces(
+    order: list[int], chunk: int, refused: int | None, late: int, data: st.DataObject
+) -> None:
+    replies = window_replies(refused)
+    frames = [replies[n] for n in order]
+    frames.insert(late, tcp_reply("0302aaaa", "0790"))  # to a question of long ago
+    twice = data.draw(st.integers(0, 4))
+    frames.insert(data.draw(st.integers(0, len(frames) - 1)), replies[twice])
+    received = b"".join(frames)
+    window = TcpWindow(TcpFraming(), READS)
+    assert window.request == b"".join(asked_at_once())
+    for end in range(chunk, len(received) + chunk, chunk):
+        if length := window.complete(received[:end]):
+            break
+    told = window.registers(received[:length])
+    for n, answer in enumerate(told):
+        if n == refused:
+            assert isinstance(answer, Refused)
+        else:
+            assert answer == bytes([n] * 2 * READS[n].span.size)
+
+
+def asked_at_once() -> list[bytes]:
+    framing = TcpFraming()
+    return [framing.exchange(read).request for read in READS]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_a_window_of_damaged_answers_gives_no_other_registers(data: st.DataObject) -> None:
+    received = bytearray(b"".join(window_replies()))
+    for place in data.draw(st.lists(st.integers(0, len(received) - 1), min_size=1, max_size=4)):
+        received[place] ^= data.draw(st.integers(1, 255))
+    window = TcpWindow(TcpFraming(), READS)
+    try:
+        length = window.complete(bytes(received))
+        told = window.registers(bytes(received[:length])) if length else []
+    except PumpwatchError as error:
+        assert isinstance(error, BadReply | Refused | NotReachable)
+    else:
+        sizes = [2 * read.span.size for read in READS]
+        assert all(isinstance(t, Refused) or len(t) == n for t, n in zip(told, sizes, strict=False))

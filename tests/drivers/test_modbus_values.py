@@ -49,9 +49,35 @@ def test_a_whole_read_gives_what_each_value_gives(items: list, order: Order) -> 
         data += laid(struct.pack(">" + CODES[kind], value), order)
         points.append(Point(Tag(f"t{i}"), at, Encoding(kind, at.size)))
         expected[f"t{i}"] = value
-    samples = Layout(points, Span(500, len(data) // 2), order).decode(data, NOW)
+    cut = data_cut(points, len(data) // 2)
+    reads = [Span(500, cut), Span(500 + cut, len(data) // 2 - cut)]
+    layout = Layout(points, reads, order, exact={"t0"})
+    samples = layout.decode([data[: 2 * cut], data[2 * cut :]], NOW)
     assert {s.tag: s.value for s in samples} == expected
-    assert all(s.quality is Quality.GOOD and s.at is NOW and isinstance(s.value, int) for s in samples)
+    assert all(s.quality is Quality.GOOD and s.at is NOW for s in samples)
+    assert isinstance(samples.only({"t0"})[0].value, int)
+
+
+def data_cut(points: list[Point], registers: int) -> int:
+    """Where a read may end without tearing a value in two, about the middle."""
+    ends = [point.at.end - 500 for point in points]
+    return ends[len(ends) // 2] if len(ends) > 1 else registers
+
+
+def test_a_read_that_failed_spoils_its_own_values_only() -> None:
+    points = [Point(Tag(f"t{i}"), Span(at, 1), Encoding("u16", 1)) for i, at in enumerate((0, 1, 50, 90))]
+    points.append(Point(Tag("text"), Span(51, 1), Encoding("ascii", 1)))
+    layout = Layout(points, [Span(0, 2), Span(50, 2)], Order())
+    samples = layout.decode([b"\0\1\0\2", Quality.BAD_REPLY], NOW)
+    assert {s.tag: (s.value, s.quality) for s in samples} == {
+        "t0": (1, Quality.GOOD),
+        "t1": (2, Quality.GOOD),
+        "t2": (None, Quality.BAD_REPLY),
+        "text": (None, Quality.BAD_REPLY),
+        "t3": (None, Quality.REFUSED),
+    }
+    again = layout.decode([b"\0\1\0\2", b"\0\7OK"], NOW)
+    assert {s.tag: s.value for s in again} == {"t0": 1, "t1": 2, "t2": 7, "text": "OK", "t3": None}
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -65,9 +91,9 @@ def test_overlapping_and_scaled_and_odd_values_in_one_read(order: Order) -> None
         Point(Tag("text"), Span(12, 1), Encoding("ascii", 1)),
         Point(Tag("digest"), Span(12, 1), Encoding("hex", 1)),
     ]
-    layout = Layout(points, Span(10, 3), order)
-    samples = layout.decode(number + text, NOW)
-    assert [s.tag for s in samples] == layout.names
+    layout = Layout(points, [Span(10, 3)], order)
+    samples = layout.decode([number + text], NOW)
+    assert tuple(s.tag for s in samples) == layout.tags
     values = {s.tag: s.value for s in samples}
     assert values == {
         "litres": 12345.67,

@@ -129,6 +129,13 @@ def test_a_fault_is_raised() -> None:
         publish_response(struct_to_binary(response))
 
 
+def test_an_array_of_nothing_is_not_believed_to_be_long() -> None:
+    """Found by fuzzing: two thousand million elements that take no bytes filled the memory."""
+    with pytest.raises(NotEnoughData):
+        data_value(b"\x01\x80" + struct.pack("<i", 2**31 - 1) + bytes(40), 0)
+    assert data_value(b"\x01\x80" + struct.pack("<i", 0), 0)[0][0] == []
+
+
 @given(data=st.data())
 @settings(max_examples=150)
 def test_broken_bytes_end_in_an_error_or_a_message(data) -> None:

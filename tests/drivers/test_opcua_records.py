@@ -93,6 +93,26 @@ def test_a_filling_is_complete_when_its_number_moves() -> None:
     assert device.look() == []
 
 
+@pytest.mark.parametrize(
+    ("shown", "sold"),
+    [
+        ((65_534, 65_535, 0, 1, 2), [65_535, 0, 1, 2]),
+        ((2**32 - 1, 1), [1]),
+        ((9_998, 9_999, 1), [9_999, 1]),
+        ((8_000, 0, 1), [1]),
+        ((60_000, 2, 3), [3]),
+        ((5, -1, 0), []),
+    ],
+)
+def test_numbers_that_begin_anew_lose_no_filling(shown: tuple[int, ...], sold: list[int]) -> None:
+    """Nor is one made where a number was set back."""
+    device = Device()
+    for place, number in enumerate(shown):
+        device.tell(10 * place, state=0, sequence=number, **SHOWN)
+    assert [owed.seq for owed in device.recorder.owed] == sold
+    assert [sale.seq for sale in device.look()] == sold
+
+
 def test_the_next_filling_has_begun_before_the_first_was_read() -> None:
     device = Device()
     device.tell(0, state=0, sequence=7, **SHOWN)

@@ -34,6 +34,7 @@ from pumpwatch.historian.codec import decode, encode
 from pumpwatch.model import Batch, SampleBatch
 from pumpwatch.testing import ScriptedLine
 from pumpwatch_ptsjson import PtsJsonDriver, PtsJsonSettings
+from pumpwatch_ptsjson.driver import MOST_SAMPLES
 
 PTS_ID = "003A003A3435510938393730"
 PASSWORD = "not-a-real-one"
@@ -200,6 +201,10 @@ def test_a_filling_without_its_start_begins_when_it_ends() -> None:
         ({"DateTime": "2026-02-30T12:00:00"}, "DateTime is no time of the calendar"),
         ({"DateTime": "0001-01-01T00:00:00"}, "DateTime is no time of the calendar"),
         ({"DateTime": "1969-01-01T00:00:00"}, "DateTime is before 1970"),
+        ({"DateTime": "9999-12-31T00:00:00"}, "DateTime: 9999-12-30 16:00 UTC is to come; set the controller's clock"),
+        ({"DateTime": "2026-09-02T12:01:00"}, "is to come"),
+        ({"DateTimeStart": "2026-09-01T12:00:01"}, "DateTimeStart is after DateTime"),
+        ({"Volume": 100_001}, "Volume is not a number that can be"),
         ({"Transaction": True}, "Transaction is not a whole number"),
         ({"Transaction": 65_536}, "Transaction is not a whole number"),
     ],
@@ -324,12 +329,31 @@ def test_what_comes_late_is_a_record_and_not_the_present() -> None:
 
 def test_a_clock_that_was_ahead_holds_nothing_up() -> None:
     driver = made()
-    brought("UploadTankMeasurement", MEASUREMENT | {"DateTime": "2030-01-01T00:00:00"}, driver)
+    ahead = brought("UploadTankMeasurement", MEASUREMENT | {"DateTime": "2026-09-01T23:00:00"}, driver)
+    assert only(ahead, TankReading).at == NOW.replace(hour=15, minute=0, second=0)
+    assert {sample.at for sample in ahead.samples} == {NOW}, "no older than the call, and no younger"
     answer, reading = call(driver, envelope(packet("UploadTankMeasurement", MEASUREMENT)), NOW - timedelta(seconds=10))
     assert answer.status == 200
     assert not [s for s in reading.samples if s.tag == "tank-1.height"], "older than the call that brought the future"
     fresh = MEASUREMENT | {"DateTime": "2026-09-01T12:00:10"}
     assert value(brought("UploadTankMeasurement", fresh, driver), "tank-1.height") == 2534.1
+
+
+def test_a_controller_that_was_taken_over_brings_no_flood() -> None:
+    """Each pump counts once a group, and what one call may bring is bounded."""
+    places = [f"1/{number}" for number in range(1, 10)]
+    driver = made(Site("S01", "PTS", None, tuple(f"S01-N{number:02}" for number in range(1, 10))), places=places)
+    groups = ("IdleStatus", "FillingStatus", "EndOfTransactionStatus", "OfflineStatus")
+    status = {"DateTime": "2026-09-01T12:00:00", "Pumps": {group: {"Ids": [1] * 100} for group in groups}}
+    _, once = call(driver, envelope(packet("UploadStatus", status)))
+    assert len([s for s in once.samples if s.tag.startswith("nozzle-")]) == len(groups) * 9
+    answer, reading = call(driver, envelope(*[packet("UploadStatus", status, number) for number in range(700)]))
+    assert MOST_SAMPLES <= len(reading.samples) < MOST_SAMPLES + 100
+    said = [each["Message"] for each in json.loads(answer.body)["Packets"]]
+    assert said[0] == "OK"
+    assert said[-1] == f"more than {MOST_SAMPLES} values at once; send this again"
+    crowd = {"DateTime": "2026-09-01T12:00:00", "Pumps": {"IdleStatus": {"Ids": [1] * 101}}}
+    assert "not a list of at most 100" in refused("UploadStatus", crowd)
 
 
 # ---------------------------------------------------------------- the envelope

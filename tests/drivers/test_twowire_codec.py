@@ -13,7 +13,6 @@ from pumpwatch.testing import load_cases
 from pumpwatch_twowire.asking import Exchange
 from pumpwatch_twowire.damaged import Money, Repair, Usual
 from pumpwatch_twowire.listening import FillingHeard, Listener, MoneyHeard, NozzleHeard, StatusHeard, TotalsHeard
-from pumpwatch_twowire.totalizer import Totalizer
 from pumpwatch_twowire.words import (
     LONGEST_BLOCK,
     Filling,
@@ -338,33 +337,3 @@ def test_noise_is_forgotten(noise: bytes) -> None:
     hear.feed(b"\x01\x61" * 300)
     assert len(hear._rest) < 8
     assert hear.feed(b"\x41" + SALE) == [FillingHeard(1, (FILLING,), SALE, True, True)]
-
-
-# ---------------------------------------------------------------- totalizers
-
-
-def test_a_reading_counts_when_something_agrees_with_it() -> None:
-    total = Totalizer()
-    assert not total.hear(1_000)
-    assert total.value is None
-    assert not total.hear(1_000)
-    assert (total.value, total.is_sure) == (1_000, True)
-    assert total.hear(3_550, 2_550.0)
-    assert total.value == 3_550
-    total.hear(9_999)
-    assert (total.value, total.is_sure) == (3_550, False)
-    total.hear(9_999)
-    assert total.value == 9_999
-
-
-def test_sales_lead_from_one_reading_to_the_next() -> None:
-    total = Totalizer()
-    total.hear(99_999_000)
-    total.hear(99_999_000)
-    assert not total.sold(500.4)
-    assert not total.sold(700.4)
-    total.hear(200)
-    assert (total.value, total.is_sure) == (200, True), "it rolls over, and each sale may be rounded"
-    total.hear(1_200)
-    assert total.sold(1_000.0), "heard before it was told"
-    assert total.value == 1_200

@@ -92,7 +92,7 @@ async def test_flipped_bits_are_harder_to_see(buses: ModuleType, hour: Traffic) 
     sales = await buses.rebuilt(hour, driver, line, random.Random(3), flips=True)
     assert buses.figures(sales) - hour.all() == {}
     missing = hour.settled() - buses.figures(sales)
-    assert missing.total() <= 0.03 * hour.settled().total()
+    assert missing.total() <= 0.001 * hour.settled().total()
 
 
 async def test_a_controller_that_reads_twice_loses_nothing(buses: ModuleType, hour_twice: Traffic) -> None:

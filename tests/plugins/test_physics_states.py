@@ -32,6 +32,15 @@ def blocks(seed, count, beta=None, since=0, scale=4e5):
         yield known @ there + noise, known
 
 
+def rough(seed, count, beta=None, since=0, scale=4e5):
+    """Such blocks of a tank whose level wanders more than is assumed, for most of a day at a time."""
+    chance = np.random.default_rng(seed)
+    wander = np.zeros(WIDTH)
+    for scores, known in blocks(seed, count, beta, since, scale):
+        wander[:NOZZLES] = 0.6 * wander[:NOZZLES] + 0.0012 * chance.normal(size=NOZZLES)
+        yield scores + known @ wander, known
+
+
 def step(place, size):
     beta = np.zeros(WIDTH)
     beta[place] = size
@@ -56,15 +65,16 @@ def test_suspicions_are_those_of_the_dense_model(monkeypatch) -> None:
     count = BLOCKS
     filter_ = Filter(NOZZLES)
     prior, keeps, noise = filter_.covariance.copy(), filter_._keeps, filter_._noise
-    pairs, observed = [], []
-    for scores, known in blocks(1, count, step(1, 0.05), 3, scale=2e5):
-        scale = 1.0 / max(filter_._surprises / filter_._seen, model._SCALE_LEAST)
+    pairs, observed, noises = [], [], []
+    for scores, known in rough(1, count, step(1, 0.05), 3, scale=2e5):
+        scale = filter_._scale()
+        noises.append(noise + filter_.excess * filter_._more)
         filter_.tell(scores, known)
         pairs.append((scores * scale, known * scale))
         observed.append(filter_.observed.copy())
     variances = [prior]
-    for _ in range(count - 1):
-        variances.append(variances[-1] * keeps[:, None] * keeps + np.diag(noise))
+    for grown in noises[1:]:
+        variances.append(variances[-1] * keeps[:, None] * keeps + np.diag(grown))
     every = range(count)
 
     def between(a, b):
@@ -127,6 +137,52 @@ def test_honest_blocks_raise_no_suspicion() -> None:
         for scores, known in blocks(10 + seed, 120):
             filter_.tell(scores, known)
             assert max_nats(filter_) < 9.0
+
+
+def likeliest(pairs):
+    """The most that was ever suspected, and the filter in the end."""
+    filter_, most = Filter(NOZZLES), 0.0
+    for scores, known in pairs:
+        filter_.tell(scores, known)
+        most = max(most, max_nats(filter_))
+    return most, filter_
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_noisier_a_tank_the_less_its_days_are_believed(monkeypatch, seed) -> None:
+    pairs = list(rough(seed, 200))
+    most, filter_ = likeliest(pairs)
+    assert filter_.excess > 0.2
+    monkeypatch.setattr(model, "_LATER", 0.0)
+    monkeypatch.setattr(model, "_WANDERING", 0.0)
+    assert most < likeliest(pairs)[0] - 1.0
+
+
+def test_a_wander_that_is_learned_leaves_the_states_more_room(monkeypatch) -> None:
+    pairs = list(rough(1, 200))
+    roomy = told(Filter(NOZZLES), pairs)
+    monkeypatch.setattr(model, "_WANDERING", 0.0)
+    narrow = told(Filter(NOZZLES), pairs)
+    assert roomy.common()[1] > 1.05 * narrow.common()[1]
+    assert (roomy.errors()[1] > narrow.errors()[1]).all()
+
+
+def test_in_a_noisy_tank_much_is_found_at_once() -> None:
+    filter_ = told(Filter(NOZZLES), rough(0, 202, step(1, 0.03), 200))
+    best = filter_.suspicions()[0]
+    assert (best.fault, best.rising) == (1, True)
+    assert best.nats > 10.0
+
+
+def test_a_tank_that_is_no_noisier_than_assumed_is_weighed_as_assumed(monkeypatch) -> None:
+    pairs = [(0.8 * scores, known) for scores, known in blocks(12, 60)]
+    filter_ = told(Filter(NOZZLES), pairs)
+    assert filter_.excess == 0.0
+    monkeypatch.setattr(model, "_LATER", 0.0)
+    monkeypatch.setattr(model, "_WANDERING", 0.0)
+    plain = told(Filter(NOZZLES), pairs)
+    assert (filter_.covariance == plain.covariance).all()
+    assert (filter_._num == plain._num).all()
 
 
 def test_what_was_learned_is_not_suspected_again() -> None:

@@ -53,6 +53,8 @@ class Shown:
     due: float
     """When it is passed on with what is known then, by core's time."""
     passed: bool = False
+    kept: bool = False
+    """Whether it is in the journal already, although it still waits."""
     decided: bool = False
     """Whether it waits no more."""
     joined: set[SaleChannel] = field(default_factory=set)

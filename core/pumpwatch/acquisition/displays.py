@@ -29,13 +29,14 @@ class Displays:
             (f"nozzle-{number}.state", f"nozzle-{number}.volume", f"nozzle-{number}.flow", nozzle_id, DisplayWatch())
             for number, nozzle_id in enumerate(site.nozzle_ids, 1)
         ]
-        self._tags = frozenset(tag for each in self._watched for tag in each[:3])
+        self.tags = frozenset(tag for each in self._watched for tag in each[:3])
+        """What ``look`` looks at."""
         self._lifted: dict[str, datetime] = {}
         """When each nozzle that does not hang was first seen so, by the source."""
 
     def look(self, samples: Sequence[Sample], began: float, ended: float) -> Iterator[DeviceEvent]:
         """What a read between these two moments ended: an event for each filling with which something was wrong."""
-        told = {sample.tag: sample for sample in samples if sample.tag in self._tags and sample.quality.is_good}
+        told = {sample.tag: sample for sample in samples if sample.tag in self.tags and sample.quality.is_good}
         states = [_STATES.get(_number(told.get(each[0]))) for each in self._watched]
         busy = sum(state not in _HUNG for state in states)
         for state, (_, shown, flowing, nozzle_id, watch) in zip(states, self._watched, strict=True):

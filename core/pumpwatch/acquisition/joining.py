@@ -3,8 +3,9 @@
 The pump's driver tells a ``Transaction``, other devices of the same nozzle a ``ChannelSale`` of their own: in any
 order, late, twice or not at all, by clocks that tell minutes or are wrong. A filling waits for its channels, but not
 for long: then it is passed on with what is known, and completed under the same nozzle, number and end when the rest
-comes. Nothing is guessed. A filling of a channel that stays unmatched, and one whose channel could not be heard, is
-told as an event of kind ``alarm`` of the nozzle (codes in ``pumpwatch.past``).
+comes. What waits is in the journal meanwhile, where no rule looks yet: a crash loses no filling. Nothing is guessed. A
+filling of a channel that stays unmatched, and one whose channel could not be heard, is told as an event of kind
+``alarm`` of the nozzle (codes in ``pumpwatch.past``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from bisect import insort
 from collections import deque
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Final
 
@@ -32,7 +34,7 @@ from pumpwatch.acquisition.aligning import (
     points,
     worth,
 )
-from pumpwatch.model import ChannelHeard, ChannelSale, DeviceEvent, EventKind, Transaction
+from pumpwatch.model import Batch, ChannelHeard, ChannelSale, DeviceEvent, EventKind, SampleBatch, Transaction
 from pumpwatch.past import (
     CHANNEL_ABSENT,
     CHANNEL_DIFFERS,
@@ -43,7 +45,7 @@ from pumpwatch.past import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from pumpwatch.acquisition.aligning import Pair
@@ -57,6 +59,8 @@ HEARD_S: Final = 10.0
 """A channel may write a filling down so long after the display told it."""
 ALONE_S: Final = 180.0
 """A display may tell a filling so long after a channel: some pumps end it when the nozzle is hung up."""
+WAITED_S: Final = 300.0
+"""A filling that still waited at a crash ended at most so long before the last sign of life: it was told late, too."""
 HELD_S: Final = 3600.0
 """So long a channel's filling waits for a display that could not be read meanwhile."""
 KEPT: Final = 64
@@ -142,12 +146,27 @@ class _Nozzle:
             yield from self._decide(self._shown[0], now, at_once=True)
             del self._shown[0]
 
-    def remember(self, sale: Transaction) -> None:
-        """A filling that was passed on before the last stop."""
+    def remember(self, sale: Transaction, now: float, *, waits: bool) -> None:
+        """A filling of before the last stop: it was passed on, or still waits for its channels."""
         end = sale.end.timestamp()
-        shown = Shown(sale, None, end, end, passed=True, decided=True)
+        if waits:
+            shown = Shown(sale, None, now, now + PATIENCE_S, kept=True)
+            self._wake(now, PATIENCE_S, SETTLE_S, LATE_S)
+        else:
+            shown = Shown(sale, None, end, end, passed=True, decided=True)
         insort(self._shown, shown, key=lambda s: (s.sale.end, s.sale.seq))
         del self._shown[:-KEPT]
+
+    def unkept(self) -> list[Transaction]:
+        """The fillings that have begun to wait since the last call."""
+        news = [shown for shown in self._shown if not shown.passed and not shown.kept]
+        for shown in news:
+            shown.kept = True
+        return [shown.sale for shown in news]
+
+    def lacking(self, sale: Transaction) -> list[SaleChannel]:
+        """The channels of which a filling has nothing."""
+        return [name for name in self.channels if _lacks(sale, name)]
 
     def hear(self, told: ChannelSale, now: float) -> Iterator[Record]:
         """A channel's telling."""
@@ -311,12 +330,17 @@ class _Nozzle:
 class Joining:
     """Holds the fillings of nozzles that several devices see; those of all others pass untouched, without waiting.
 
-    Restart-safe: ``remember`` what the store holds, and what was joined is known again and not told twice.
+    Restart-safe: ``remember`` what the store holds, and what was joined is known again and not told twice. Crash-safe:
+    ``keep`` what has begun to wait before the next read.
     """
 
     def __init__(self, devices: Iterable[tuple[Site, frozenset[SaleChannel]]], clock: Clock) -> None:
         """Each device with the channels that its driver tells; one without any is asked for the display."""
         self._clock = clock
+        self.keeper: Callable[[Batch], Awaitable[None]] | None = None
+        """Takes fillings that begin to wait into the journal, as they are, past all rules."""
+        self._unkept: dict[str, list[Transaction]] = {}
+        """By station."""
         self._looks: dict[Site, _Looks] = {}
         self._nozzles: dict[str, _Nozzle] = {}
         every = list(devices)
@@ -336,12 +360,32 @@ class Joining:
         """Whether any nozzle is seen by several devices."""
         return bool(self._nozzles)
 
-    def remember(self, sales: Iterable[Transaction]) -> None:
-        """Fillings that were passed on before the last stop."""
+    def remember(
+        self, sales: Iterable[Transaction], events: Iterable[DeviceEvent] = (), stopped: datetime | None = None
+    ) -> None:
+        """The fillings of before the last stop, and what was told of them.
+
+        ``stopped``: the last sign of life before it. What ended shortly before and was not decided waits again.
+        """
+        now, recent = self._now(), None if stopped is None else stopped - timedelta(seconds=WAITED_S)
+        decided = {
+            (event.device_id, event.detail.get("seq"), event.at)
+            for event in events
+            if event.detail.get("code") in {CHANNEL_UNHEARD, CHANNEL_ABSENT}
+        }
         for sale in sorted(sales, key=lambda s: s.end):
             nozzle = self._nozzles.get(sale.nozzle_id)
             if nozzle is not None:
-                nozzle.remember(sale)
+                is_open = recent is not None and sale.end >= recent and bool(nozzle.lacking(sale))
+                nozzle.remember(sale, now, waits=is_open and (sale.nozzle_id, sale.seq, sale.end) not in decided)
+
+    async def keep(self) -> None:
+        """Have the fillings that have begun to wait kept."""
+        unkept, self._unkept = self._unkept, {}
+        if self.keeper is None:
+            return
+        for station, sales in unkept.items():
+            await self.keeper(Batch(station, SampleBatch.pack(station, "", ()), tuple(sales), self._clock.now()))
 
     def take(self, site: Site, records: Sequence[Record | SalePart], *, wait: bool = True) -> list[Record]:
         """What a device told in a good read, joined: what of it, and of what waited for it, is passed on now.
@@ -371,6 +415,8 @@ class Joining:
             looks.since = now if looks.since is None else looks.since
         for nozzle in touched.values():
             news += nozzle.settle(now)
+            if unkept := nozzle.unkept():
+                self._unkept.setdefault(nozzle.station_id, []).extend(unkept)
         return news
 
     def lost(self, site: Site) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from pumpwatch.acquisition.displays import Displays
 from pumpwatch.acquisition.joining import Joining
+from pumpwatch.acquisition.sending import Sending
 from pumpwatch.acquisition.tracing import Tracing
 from pumpwatch.contracts import Answer
 from pumpwatch.errors import BadReply, NotReachable, PumpwatchError, Refused
@@ -25,6 +26,7 @@ from pumpwatch.model import (
     Reading,
     Sample,
     SampleBatch,
+    SampleColumns,
     ScanClass,
     to_us,
 )
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from pumpwatch.clock import Clock
     from pumpwatch.contracts import Call, Driver, Site
     from pumpwatch.hub import Hub
-    from pumpwatch.model import Record, Tag, Value
+    from pumpwatch.model import Record, Tag
     from pumpwatch.settings import AcquisitionSettings
 
 log = logging.getLogger(__name__)
@@ -195,10 +197,20 @@ class _Failure:
 
 def _sound(reading: Reading) -> Reading:
     """The same. Raises ``BadReply`` for a number that no float holds."""
-    for sample in reading.samples:
-        if isinstance(sample.value, int) and abs(sample.value) > MOST:
-            raise BadReply(f"{sample.tag} tells a number of {sample.value.bit_length()} bits")
+    samples = reading.samples
+    values = samples.exact.values() if isinstance(samples, SampleColumns) else [sample.value for sample in samples]
+    for value in values:
+        if isinstance(value, int) and abs(value) > MOST:
+            tag = next(sample.tag for sample in samples if sample.value == value)
+            raise BadReply(f"{tag} tells a number of {value.bit_length()} bits")
     return reading
+
+
+def _last_good_us(samples: Sequence[Sample]) -> int:
+    """Source time of the newest good one; 0 when there is none."""
+    if isinstance(samples, SampleColumns):
+        return to_us(samples.at) if (samples.qualities < Quality.UNCERTAIN).any() else 0
+    return max((to_us(sample.at) for sample in samples if sample.quality.is_good), default=0)
 
 
 class _Scan:
@@ -220,7 +232,9 @@ class _Scan:
         }
         self._periods = {c: periods[c] for c, tags in self._tags.items() if tags}
         self._period = min(self._periods.values(), default=settings.normal_s)
-        self._sent: dict[str, tuple[Value, Quality, float]] = {}
+        # No scan takes as long as another: at a heartbeat the nearest one speaks.
+        self._sending = Sending(device.site, settings.heartbeat_s - self._period / 2)
+        self._asked: dict[tuple[ScanClass, ...], tuple[Tag, ...]] = {}
         self._identity: DeviceIdentity | None = None
         self._displays = Displays(device.site)
         self._lost_a_call = False
@@ -243,7 +257,7 @@ class _Scan:
                 if not device.connected:
                     ready = list(due)
                 with self.tracing.turn():
-                    outcome = await self._read([tag for c in ready for tag in self._tags[c]])
+                    outcome = await self._read(self._of(ready))
             if not (device.calls and device.connected is None and isinstance(outcome, Reading)):
                 async with self.passing_on:  # who has not called yet is neither here nor gone
                     await self._settle(outcome, began)
@@ -259,6 +273,13 @@ class _Scan:
                 next_scan = min(next_scan, ended + self._settings.fast_s)
             elif device.failures:
                 next_scan = max(next_scan, ended + self._backoff())
+
+    def _of(self, classes: Sequence[ScanClass]) -> tuple[Tag, ...]:
+        """Their tags: for the same classes the same tuple, so that a driver need not look into it again."""
+        asked = tuple(classes)
+        if asked not in self._asked:
+            self._asked[asked] = tuple(tag for c in classes for tag in self._tags[c])
+        return self._asked[asked]
 
     def _backoff(self) -> float:
         """Seconds until a failing device is tried again: doubles up to the limit, with 20 % jitter."""
@@ -309,7 +330,9 @@ class _Scan:
 
     async def _settle(self, outcome: Reading | _Failure, began: float) -> None:
         if isinstance(outcome, Reading):
-            seen = tuple(self._displays.look(outcome.samples, began, self._clock.monotonic()))
+            samples = outcome.samples
+            shown = samples.only(self._displays.tags) if isinstance(samples, SampleColumns) else samples
+            seen = tuple(self._displays.look(shown, began, self._clock.monotonic()))
             await self._succeeded(replace(outcome, records=(*outcome.records, *seen)) if seen else outcome)
         else:
             await self._failed(outcome.reason, outcome.quality)
@@ -317,13 +340,13 @@ class _Scan:
     async def _succeeded(self, reading: Reading) -> None:
         device = self._device
         joined = self._joining.take(device.site, reading.records, wait=not device.calls)
+        await self._joining.keep()
         records = tuple(r for r in joined if not (isinstance(r, DeviceIdentity) and self._is_known(r)))
         if not device.connected:
             records = (self._changed(up=True, reason=""), *records)
             log.info("%s: connected", device.path)
         device.failures = 0
-        good = [to_us(s.at) for s in reading.samples if s.quality.is_good]
-        device.last_good_us = max(device.last_good_us, *good) if good else device.last_good_us
+        device.last_good_us = max(device.last_good_us, _last_good_us(reading.samples))
         await self._publish(reading.samples, records)
 
     async def _failed(self, reason: str, quality: Quality) -> None:
@@ -354,16 +377,9 @@ class _Scan:
         return False
 
     async def _publish(self, samples: Sequence[Sample], records: tuple[Record, ...]) -> None:
-        """Pass on what has changed, and what has not been said for a heartbeat."""
-        now, sent = self._clock.monotonic(), self._sent
-        heartbeat = self._settings.heartbeat_s - self._period / 2  # no scan takes as long as another: the nearest one
-        news = []
-        for sample in samples:
-            value, quality, at = sent.get(sample.tag, (None, None, -1e9))
-            if value != sample.value or quality != sample.quality or now - at >= heartbeat:
-                sent[sample.tag] = (sample.value, sample.quality, now)
-                news.append(sample)
-        if news or records:
-            site = self._device.site
-            batch = SampleBatch.pack(site.station_id, site.device_id, news)
+        """Pass on what is worth it."""
+        site = self._device.site
+        batch = self._sending.news(samples, self._clock.monotonic())
+        if batch is not None or records:
+            batch = batch or SampleBatch.pack(site.station_id, site.device_id, ())
             await self._hub.publish(Batch(site.station_id, batch, records, self._clock.now()))

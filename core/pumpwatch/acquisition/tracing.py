@@ -32,6 +32,14 @@ class Seen:
     """As the driver explains them."""
 
 
+class _Crowd(set["Tracing"]):
+    """The devices of one line that is listened to at which somebody looks on; what passes is shown to each."""
+
+    def __call__(self, way: str, data: bytes) -> None:
+        for tracing in tuple(self):
+            tracing.see(way, data)
+
+
 class Tracing:
     """Who looks on at one device. While nobody does, it costs nothing."""
 
@@ -45,15 +53,12 @@ class Tracing:
         """What passes from now on."""
         queue: asyncio.Queue[Seen] = asyncio.Queue(MOST_WAITING)
         self._lookers.add(queue)
-        line = self._driver.line
-        if isinstance(line, WireLine) and line.listens:
-            line.on_bytes = self._see
+        self._follow()
         try:
             yield queue
         finally:
             self._lookers.discard(queue)
-            if isinstance(line, WireLine) and line.listens and not self._lookers:
-                line.on_bytes = None
+            self._follow()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -62,13 +67,24 @@ class Tracing:
         if not self._lookers or not isinstance(line, WireLine) or line.listens:
             yield
             return
-        before, line.on_bytes = line.on_bytes, self._see
+        before, line.on_bytes = line.on_bytes, self.see
         try:
             yield
         finally:
             line.on_bytes = before
+            self._follow()
 
-    def _see(self, way: str, data: bytes) -> None:
+    def _follow(self) -> None:
+        """On a line that is listened to, and be it since this turn, what passes at any time is the device's."""
+        line = self._driver.line
+        if not isinstance(line, WireLine) or not line.listens:
+            return
+        crowd = line.on_bytes if isinstance(line.on_bytes, _Crowd) else _Crowd()
+        (crowd.add if self._lookers else crowd.discard)(self)
+        line.on_bytes = crowd or None
+
+    def see(self, way: str, data: bytes) -> None:
+        """Show these bytes to everybody who looks on."""
         try:
             meaning = self._driver.explain(way, data)
         except Exception as error:  # a driver's bug must not stop its own reading

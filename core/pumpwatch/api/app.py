@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, FastAPI, Query, Request, WebSocket
@@ -15,26 +12,24 @@ from starlette.exceptions import HTTPException
 
 from pumpwatch import __version__
 from pumpwatch.alarms import UnknownAlarm, to_json
+from pumpwatch.api.asking import asking_router
 from pumpwatch.api.calls import calls_router
 from pumpwatch.api.detecting import detecting_router
-from pumpwatch.api.exchange import When, exchange_router
+from pumpwatch.api.exchange import exchange_router
 from pumpwatch.api.figures import figures_router
 from pumpwatch.api.guard import Guard
 from pumpwatch.api.live import LiveFeed, StationQuality, iso
 from pumpwatch.api.looking import looking_router
+from pumpwatch.api.tables import Form, Format, list_answer
 from pumpwatch.errors import NotReachable, PumpwatchError, Refused
 from pumpwatch.model import from_us
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pumpwatch.engine import Engine
     from pumpwatch.hub import Last
-    from pumpwatch.model import DeviceIdentity, Dispenser, Transaction
+    from pumpwatch.model import DeviceIdentity, Dispenser
 
 IDENTITY = ("serial", "mainboard_serial", "firmware_version", "firmware_digest", "tax_serial")
-
-Format = Annotated[Literal["json", "csv"], Query(description="csv for spreadsheets")]
 
 
 class Act(BaseModel):
@@ -53,6 +48,7 @@ def create_app(engine: Engine, token: str | None = None) -> FastAPI:
     app = FastAPI(title="pumpwatch", version=__version__, docs_url=None, redoc_url=None)
     app.state.feed = feed
     app.include_router(_router(engine, feed))
+    app.include_router(asking_router(engine))
     app.include_router(looking_router(engine))
     app.include_router(exchange_router(engine))
     app.include_router(detecting_router(engine))
@@ -92,61 +88,22 @@ def _router(engine: Engine, feed: LiveFeed) -> APIRouter:
         ]
 
     @router.get("/stations")
-    async def stations(format: Format = "json") -> Response:  # noqa: A002 - the query parameter's name
-        return _listed([view.station(s.station_id) for s in feed.stations], format, "stations")
+    async def stations(format: Format = Form.JSON) -> Response:  # noqa: A002 - the query parameter's name
+        return list_answer([view.station(s.station_id) for s in feed.stations], format, "stations")
 
     @router.get("/stations/{station_id}")
     async def station(station_id: str) -> dict[str, Any]:
         return view.detail(station_id)
 
-    @router.get("/stations/{station_id}/transactions")
-    async def transactions(
-        station_id: str,
-        start: When | None = None,
-        end: When | None = None,
-        limit: Annotated[int, Query(ge=1, le=100_000)] = 50,
-        format: Format = "json",  # noqa: A002
-    ) -> Response:
-        view.known(station_id)
-        sales = await engine.historian.transactions(station_id=station_id, start=start, end=end, limit=limit)
-        return _listed([view.sale(s) for s in sales], format, f"transactions-{station_id}")
-
-    @router.get("/series")
-    async def series(
-        path: Annotated[str, Query(max_length=200, description="station/device/tag")],
-        start: When | None = None,
-        end: When | None = None,
-        limit: Annotated[int, Query(ge=1, le=100_000)] = 10_000,
-        format: Format = "json",  # noqa: A002
-    ) -> Response:
-        until = end or engine.clock.now()
-        found = (await engine.series(path, start or until - timedelta(hours=1), until, limit)).samples
-        texts = found.texts or (None,) * len(found)
-        at = [iso(from_us(us)) for us in found.at_us.tolist()]
-        values = [
-            text if text is not None else None if value != value else value  # noqa: PLR0124 - NaN
-            for text, value in zip(texts, found.values.tolist(), strict=True)
-        ]
-        quality = found.qualities.tolist()
-        if format == "csv":
-            rows = [{"at": a, "value": v, "quality": q} for a, v, q in zip(at, values, quality, strict=True)]
-            return _listed(rows, format, path.replace("/", "-"))
-        return JSONResponse({"path": path, "at": at, "value": values, "quality": quality})
-
-    @router.get("/latest")
-    async def latest(prefix: Annotated[str, Query(max_length=200)] = "", format: Format = "json") -> Response:  # noqa: A002
-        rows = [_last(p, last) for p, last in sorted(engine.hub.latest.items()) if p.startswith(prefix)]
-        return _listed(rows, format, "latest")
-
     @router.get("/alarms")
     async def alarms(
         state: Literal["current", "all"] = "current",
         limit: Annotated[int, Query(ge=1, le=100_000)] = 200,
-        format: Format = "json",  # noqa: A002
+        format: Format = Form.JSON,  # noqa: A002
     ) -> Response:
         found = engine.alarms.current()[:limit] if state == "current" else await engine.alarms.history(limit)
         rows = [to_json(a) for a in found]
-        return _listed([_flat(r) for r in rows] if format == "csv" else rows, format, "alarms")
+        return list_answer([_flat(r) for r in rows] if format is not Form.JSON else rows, format, "alarms")
 
     @router.post("/alarms/{alarm_id}/acknowledge")
     async def acknowledge(alarm_id: str, act: Act) -> dict[str, Any]:
@@ -253,33 +210,6 @@ class _View:
             "matches": _matches(dispenser, encoders, observed),
         }
 
-    def sale(self, sale: Transaction) -> dict[str, Any]:
-        register = self._engine.register
-        nozzle = register.nozzle(sale.nozzle_id)
-        dispenser = register.dispenser(nozzle.dispenser_id) if nozzle else None
-        return {
-            "nozzle_id": sale.nozzle_id,
-            "seq": sale.seq,
-            "start": iso(sale.start),
-            "end": iso(sale.end),
-            "volume_l": sale.volume_l,
-            "amount_cny": sale.amount_cny,
-            "unit_price": sale.unit_price,
-            "totalizer_l": sale.totalizer_l,
-            "totalizer_cny": sale.totalizer_cny,
-            "encoder_l": sale.encoder_l,
-            "encoder_pulses": sale.encoder_pulses,
-            "tax_l": sale.tax_l,
-            "tax_cny": sale.tax_cny,
-            "payment": sale.payment,
-            "preset_kind": sale.preset_kind,
-            "preset_value": sale.preset_value,
-            "station_id": dispenser.station_id if dispenser else None,
-            "dispenser_id": nozzle.dispenser_id if nozzle else None,
-            "number": register.nozzle_number(sale.nozzle_id) if nozzle else None,
-            "grade": nozzle.grade if nozzle else None,
-        }
-
 
 def _observed(identity: DeviceIdentity | None) -> dict[str, Any] | None:
     if identity is None:
@@ -296,10 +226,6 @@ def _matches(registered: Dispenser, encoders: dict[str, str | None], observed: D
     pairs += [(encoders.get(n), serial) for n, serial in observed.encoder_serials.items()]
     known = [(a, b) for a, b in pairs if a is not None and b is not None]
     return all(a == b for a, b in known) if known else None
-
-
-def _last(path: str, last: Last) -> dict[str, Any]:
-    return {"path": path, "at": iso(from_us(last.at_us)), "value": last.value, "quality": int(last.quality)}
 
 
 def _good(last: Last | None) -> float | str | None:
@@ -323,21 +249,3 @@ def _flat(alarm: dict[str, Any]) -> dict[str, Any]:
             "unit": estimate.get("unit"),
         }
     )
-
-
-def _listed(rows: Sequence[dict[str, Any]], format: str, name: str) -> Response:  # noqa: A002
-    """A list as JSON, or as CSV that a spreadsheet opens as it is (UTF-8 with mark, no formulas)."""
-    if format == "json":
-        return JSONResponse(list(rows))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(k for row in rows for k in row)) or ["empty"])
-    writer.writeheader()
-    writer.writerows([{k: _harmless(v) for k, v in row.items()} for row in rows])
-    safe = "".join(c if (c.isascii() and c.isalnum()) or c in "-_." else "_" for c in name)
-    head = {"content-disposition": f'attachment; filename="{safe}.csv"'}
-    return Response("\ufeff" + text.getvalue(), media_type="text/csv; charset=utf-8", headers=head)
-
-
-def _harmless(value: object) -> object:
-    """A text that a spreadsheet would run as a formula gets a quote in front."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value

@@ -6,7 +6,7 @@ The server's token is not asked for here: the device's driver checks the credent
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -32,8 +32,12 @@ CALLS_AT_ONCE: Final = 60.0
 """So many in a row before that counts."""
 MOST_WAITING: Final = 4
 """Calls of one device from one address that may be under way together."""
+MOST_OF_ADDRESS: Final = 8
+"""Calls of one address, for whatever devices, that may be under way together: it cannot keep all others out."""
 MOST_TOGETHER: Final = 64
 """Calls that may be under way in all; each holds its body in memory."""
+FIRST_S: Final = 3.0
+"""A body that has not begun by then is given up; a device sends it along with its headers."""
 STALLED_S: Final = 10.0
 """A body that takes longer is given up."""
 ANSWERED_S: Final = 30.0
@@ -85,6 +89,7 @@ class _Porter:
 
     def __init__(self) -> None:
         self._waiting = 0
+        self._of_address: Counter[str] = Counter()
         self._callers: OrderedDict[tuple[str, str], _Caller] = OrderedDict()
 
     @contextmanager
@@ -99,31 +104,41 @@ class _Porter:
         if caller.left < 1.0 or caller.waiting >= MOST_WAITING:
             words = f"more than {CALLS_A_SECOND:g} calls a second, or {MOST_WAITING} at once; call again"
             raise HTTPException(429, words, {"retry-after": "1"})
+        if self._of_address[address] >= MOST_OF_ADDRESS:
+            words = f"more than {MOST_OF_ADDRESS} calls at once come from this address; call again"
+            raise HTTPException(429, words, {"retry-after": "1"})
         if self._waiting >= MOST_TOGETHER:
             raise HTTPException(503, f"more than {MOST_TOGETHER} devices call just now; call again")
         caller.left -= 1.0
         caller.waiting += 1
         self._waiting += 1
+        self._of_address[address] += 1
         try:
             yield
         finally:
             caller.waiting -= 1
             self._waiting -= 1
+            self._of_address[address] -= 1
+            if not self._of_address[address]:
+                del self._of_address[address]
 
 
 async def _body(request: Request) -> bytes:
     """The whole body. Raises ``HTTPException`` when it is too much, too slow or not all."""
     gathered, size = bytearray(), 0
     try:
-        async with asyncio.timeout(STALLED_S):
+        async with asyncio.timeout(min(FIRST_S, STALLED_S)) as patience:
             async for chunk in request.stream():
+                if not size and chunk:
+                    patience.reschedule(asyncio.get_running_loop().time() + STALLED_S)
                 size += len(chunk)
                 if size <= MOST_BYTES:
                     gathered += chunk
                 elif size > _PASSED_OVER:
                     break
     except TimeoutError:
-        raise HTTPException(408, f"the body was not all there after {STALLED_S:g} s; send it again") from None
+        waited = STALLED_S if size else FIRST_S
+        raise HTTPException(408, f"the body was not all there after {waited:g} s; send it again") from None
     except ClientDisconnect:
         raise HTTPException(400, "the body broke off; send it again") from None
     if size > MOST_BYTES:

@@ -44,7 +44,7 @@ When = Annotated[datetime, AfterValidator(_aware)]
 
 
 def exchange_router(engine: Engine) -> APIRouter:
-    """``POST /import/{table}`` and ``GET /export/{table}``."""
+    """``POST /import/{table}``, ``GET /export/{table}``, and snapshots for ``pumpwatch backup``."""
     router = APIRouter(prefix="/api/v1")
 
     @router.post("/import/{table}")
@@ -72,6 +72,16 @@ def exchange_router(engine: Engine) -> APIRouter:
             media_type="text/csv; charset=utf-8" if format is Format.CSV else "application/vnd.apache.parquet",
             headers={"pumpwatch-rows": str(told.rows)},
         )
+
+    @router.post("/backup")
+    async def snapshot() -> dict[str, Any]:
+        made = await engine.snapshots.make()
+        return {"folder": f"{made.folder.parent.name}/{made.folder.name}", "left_out": made.left_out}
+
+    @router.delete("/backup")
+    async def drop() -> dict[str, Any]:
+        await engine.snapshots.drop()
+        return {}
 
     return router
 

@@ -263,8 +263,7 @@ class _ParquetWriter:
     """Parquet in row groups of equal length."""
 
     def __init__(self, path: Path, stream: TableStream) -> None:
-        kinds = [_KINDS[kind] for kind in stream.kinds]
-        self._schema = pa.schema(list(zip(stream.names, kinds, strict=True)))
+        self._schema = arrow_schema(stream)
         self._file = pq.ParquetWriter(path, self._schema, compression="zstd")
         self._waiting: list[Row] = []
 
@@ -282,11 +281,21 @@ class _ParquetWriter:
             self._waiting = self._waiting[_GROUP_ROWS:]
 
     def _group(self, rows: Sequence[Row]) -> None:
-        columns = [
-            pa.array(column, pa.int64()).cast(_TIME) if field.type == _TIME else pa.array(column, field.type)
-            for column, field in zip(zip(*rows, strict=True), self._schema, strict=True)
-        ]
-        self._file.write_table(pa.table(columns, schema=self._schema), row_group_size=_GROUP_ROWS)
+        self._file.write_table(arrow_table(rows, self._schema), row_group_size=_GROUP_ROWS)
+
+
+def arrow_schema(stream: TableStream) -> pa.Schema:
+    """The columns of a table as Parquet has them."""
+    return pa.schema([(name, _KINDS[kind]) for name, kind in zip(stream.names, stream.kinds, strict=True)])
+
+
+def arrow_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    """One or more rows as columns."""
+    columns = [
+        pa.array(column, pa.int64()).cast(_TIME) if field.type == _TIME else pa.array(column, field.type)
+        for column, field in zip(zip(*rows, strict=True), schema, strict=True)
+    ]
+    return pa.table(columns, schema=schema)
 
 
 def iso_times(micros: Sequence[int]) -> list[str]:

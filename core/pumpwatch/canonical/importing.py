@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -178,14 +179,26 @@ class _MeasuredImport:
         return [None if name in REJECT_COLUMNS else name for name in header.cells], "", ""
 
     async def _take_all(self, checker: Checker, rejects: Rejects) -> None:
+        """Block by block; the next one is read and checked while the store keeps this one."""
+        blocks = self.file.blocks()
+
+        def read() -> tuple[Block, Checked, int] | None:
+            block = next(blocks, None)
+            return None if block is None else (block, checker.check(block), self.file.read_so_far)
+
+        coming = asyncio.create_task(in_thread(read), name="next block")
         try:
-            blocks = self.file.blocks()
-            while (block := await in_thread(next, blocks, None)) is not None:
-                await self._take(block, await in_thread(checker.check, block), rejects)
-                self._tell(self.file.read_so_far)
+            while (ready := await coming) is not None:
+                block, checked, read_so_far = ready
+                coming = asyncio.create_task(in_thread(read), name="next block")
+                await self._take(block, checked, rejects)
+                self._tell(read_so_far)
         except UnreadableFile as error:
             reason = f"the rest of the file is not read: it {error}"
             self.problems.append(RowProblem(self.file_name, self.counts.total() + 1, "", reason))
+        finally:
+            coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
     async def _take(self, block: Block, checked: Checked, rejects: Rejects) -> None:
         if checked.refused:

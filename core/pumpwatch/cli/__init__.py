@@ -6,7 +6,22 @@ import sys
 
 import typer
 
-from pumpwatch.cli import asking, benching, checking, demo, detecting, driving, evaluating, keeping, serving, simulating
+from pumpwatch.cli import (
+    asking,
+    backing,
+    benching,
+    checking,
+    completing,
+    demo,
+    detecting,
+    doctoring,
+    driving,
+    evaluating,
+    keeping,
+    serving,
+    simulating,
+    storing,
+)
 from pumpwatch.cli.output import stderr
 from pumpwatch.errors import PumpwatchError
 
@@ -17,7 +32,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, serving, checking, asking, keeping, detecting, evaluating, driving, simulating, benching):
+_GROUPS = (
+    demo,
+    serving,
+    checking,
+    asking,
+    completing,
+    keeping,
+    backing,
+    storing,
+    doctoring,
+    detecting,
+    evaluating,
+    driving,
+    simulating,
+    benching,
+)
+for group in _GROUPS:
     group.add_to(app)
 
 

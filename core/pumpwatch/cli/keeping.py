@@ -8,23 +8,27 @@ from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from pumpwatch.canonical import (
+    SAMPLES,
     TABLES,
     ExportedTable,
     ExportProgress,
     Format,
     Span,
     export_folder,
+    export_partitioned,
     hold,
     holder,
     import_folder,
 )
 from pumpwatch.cli.asking import server_url
+from pumpwatch.cli.fetching import fetch_partitioned
 from pumpwatch.cli.output import DEFAULT_DATA, AsJson, Config, Data, PluginsDir, show, show_json, stderr
 from pumpwatch.cli.sending import Sending, fetch_folder, send_folder
 from pumpwatch.cli.serving import DEFAULT_CONFIG, settings_for
@@ -83,6 +87,12 @@ def export(
         list[str] | None, typer.Option("--table", help="A table to export; may be given several times. Default: all.")
     ] = None,
     kind: Annotated[Format, typer.Option("--format", help="How to write tables.")] = Format.PARQUET,
+    partitioned: Annotated[
+        bool,
+        typer.Option(
+            "--partitioned", help="What was measured, samples too, as TABLE/station=…/day=…/*.parquet for analysts."
+        ),
+    ] = False,
     start: Annotated[str | None, typer.Option("--from", help="Only rows from this time on.", metavar="TIME")] = None,
     end: Annotated[str | None, typer.Option("--to", help="Only rows before this time.", metavar="TIME")] = None,
     data: Data = DEFAULT_DATA,
@@ -90,10 +100,13 @@ def export(
     plugins_dir: PluginsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export the ledger and what was measured as a canonical data set."""
+    """Export the ledger and what was measured as a canonical data set, or in folders by station and day."""
     span = Span(moment(start, "--from"), moment(end, "--to"))
-    tables = tuple(table) if table else TABLES
-    written = asyncio.run(_export(folder, data, config, plugins_dir, tables, kind, span, quiet=as_json))
+    if partitioned and kind is not Format.PARQUET:
+        raise BadConfig("--partitioned: folders hold Parquet; leave --format out")
+    tables = tuple(table) if table else (*TABLES, SAMPLES) if partitioned else TABLES
+    zone = ZoneInfo(settings_or_none(data, config).server.time_zone) if partitioned else None
+    written = asyncio.run(_export(folder, data, config, plugins_dir, tables, kind, span, zone, quiet=as_json))
     show([asdict(one) for one in written], as_json=as_json, title=f"Exported to {folder}")
 
 
@@ -142,9 +155,11 @@ async def _export(
     tables: tuple[str, ...],
     kind: Format,
     span: Span,
+    zone: ZoneInfo | None,
     *,
     quiet: bool,
 ) -> tuple[ExportedTable, ...]:
+    """``zone`` tells whose days the folders are; without one there are no folders."""
     if not data.is_dir():  # noqa: ASYNC240 - before anything runs
         raise BadConfig(f"{data}: no such folder; name the one that holds the data with --data DIR")
     with bar(quiet=quiet) as progress, held(data) as server:
@@ -154,11 +169,16 @@ async def _export(
             progress.update(task, description=f"{now.table} {now.rows:,}")
 
         if server is not None:
+            if zone is not None:
+                return await fetch_partitioned(server, folder, tables=tables, span=span, zone=zone, progress=tell)
             return await fetch_folder(server, folder, kind=kind, tables=tables, span=span, progress=tell)
         async with kept(data, config, plugins_dir) as (database, historian):
-            return await export_folder(
-                Ledger(database), historian, folder, kind=kind, tables=tables, span=span, progress=tell
-            )
+            ledger = Ledger(database)
+            if zone is not None:
+                return await export_partitioned(
+                    ledger, historian, folder, tables=tables, span=span, zone=zone, progress=tell
+                )
+            return await export_folder(ledger, historian, folder, kind=kind, tables=tables, span=span, progress=tell)
 
 
 @contextmanager

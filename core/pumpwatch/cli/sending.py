@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ async def send_folder(url: str, folder: Path, rejects: Path, progress: Callable[
 
     Raises ``BadConfig``, ``Refused`` or ``NotReachable`` with the server's words.
     """
-    async with _server(url) as server:
+    async with served(url) as server:
 
         async def take(table: str, path: Path) -> TableReport:
             try:
@@ -70,7 +70,7 @@ async def _send(
             content=content(),
             headers={"content-length": str(size), "content-type": "application/octet-stream"},
         )
-    _see(answer)
+    see(answer)
     try:
         return _report(answer.json(), path.name, rejects)
     except (ValueError, KeyError, TypeError) as error:
@@ -108,12 +108,12 @@ async def fetch_folder(
     exported = []
     try:
         folder.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240
-        async with _server(url) as server:
+        async with served(url) as server:
             for table in TABLES:
                 if table in tables:
                     path = folder / f"{table}.{kind}"
                     progress(ExportProgress(table, 0))
-                    rows = await _fetch(server, f"/export/{quote(table)}", asked, path)
+                    rows = await fetch_file(server, f"/export/{quote(table)}", asked, path)
                     progress(ExportProgress(table, rows))
                     exported.append(ExportedTable(table, path.name, rows))
     except OSError as error:
@@ -132,9 +132,9 @@ async def fetch_findings(
         "station": list(stations),
     }
     asked |= {name: at.isoformat() for name, at in (("from", span.start), ("to", span.end)) if at is not None}
-    async with _server(url) as server:
+    async with served(url) as server:
         answer = await server.get("/detect", params=asked)
-        _see(answer)
+        see(answer)
         try:
             told: dict[str, Any] = answer.json()
             return {"findings": told["findings"], "off": told["off"]}
@@ -142,13 +142,31 @@ async def fetch_findings(
             raise NotReachable(f"what answers at {url} is no pumpwatch of today ({error!r})") from error
 
 
-async def _fetch(server: httpx.AsyncClient, route: str, asked: dict[str, str], path: Path) -> int:
+async def fetch_rows(url: str, route: str, asked: Mapping[str, Sequence[str]]) -> AsyncIterator[list[dict[str, Any]]]:
+    """The pages of a list that the server at ``url`` gives, one after another."""
+    async with served(url) as server:
+        given: dict[str, Sequence[str]] = dict(asked)
+        while True:
+            answer = await server.get(route, params=given)
+            see(answer)
+            try:
+                rows: list[dict[str, Any]] = list(answer.json())
+            except (ValueError, TypeError) as error:
+                raise NotReachable(f"what answers at {url} is no pumpwatch of today ({error!r})") from error
+            yield rows
+            if "pumpwatch-after" not in answer.headers:
+                return
+            given["after"] = [answer.headers["pumpwatch-after"]]
+
+
+async def fetch_file(server: httpx.AsyncClient, route: str, asked: dict[str, str], path: Path) -> int:
+    """Keep an answer as a file, which takes its name when it is whole; how many rows it has."""
     part = path.with_name(path.name + ".part")
     try:
         async with server.stream("GET", route, params=asked) as answer:
             if answer.is_error:
                 await answer.aread()
-            _see(answer)
+            see(answer)
             with part.open("wb") as file:
                 async for chunk in answer.aiter_bytes():
                     file.write(chunk)
@@ -159,7 +177,7 @@ async def _fetch(server: httpx.AsyncClient, route: str, asked: dict[str, str], p
 
 
 @asynccontextmanager
-async def _server(url: str) -> AsyncIterator[httpx.AsyncClient]:
+async def served(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """The server; what goes wrong on the way becomes words."""
     try:
         async with httpx.AsyncClient(
@@ -170,7 +188,7 @@ async def _server(url: str) -> AsyncIterator[httpx.AsyncClient]:
         raise NotReachable(f"the server at {url} does not answer ({error!r}); is it still running?") from error
 
 
-def _see(answer: httpx.Response) -> None:
+def see(answer: httpx.Response) -> None:
     """Raise what the server says is wrong."""
     if not answer.is_error:
         return

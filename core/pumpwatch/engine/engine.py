@@ -15,16 +15,19 @@ from pumpwatch.alarms import Alarms
 from pumpwatch.canonical import hold
 from pumpwatch.database import Database, ledger_url
 from pumpwatch.detection import Detection, LiveHistory
+from pumpwatch.engine.backing import Snapshots
 from pumpwatch.engine.exchange import Exchange
 from pumpwatch.engine.judging import RuleBook
+from pumpwatch.engine.queries import Pace, Queries
 from pumpwatch.engine.reviewing import Reviewing
 from pumpwatch.engine.shelf import FILE_NAME
+from pumpwatch.engine.storage import StorageWatch
 from pumpwatch.engine.waking import Waking
 from pumpwatch.engine.wiring import renewed, wire
 from pumpwatch.historian import Historian
 from pumpwatch.hub import Hub
 from pumpwatch.ledger import Ledger
-from pumpwatch.model import DeviceEvent, DeviceIdentity, Transaction
+from pumpwatch.model import DeviceEvent, DeviceIdentity, Transaction, from_us
 from pumpwatch.settings import BadSettings
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pumpwatch.clock import Clock
-    from pumpwatch.contracts import Answer, Call, Series
+    from pumpwatch.contracts import Answer, Call
     from pumpwatch.engine.wiring import Wiring
     from pumpwatch.ledger import Register
     from pumpwatch.model import Batch, Record
@@ -122,10 +125,12 @@ class Engine:
         self.historian = historian
         self.hub = Hub()
         self.acquisition = Acquisition(wiring.devices, settings.acquisition, self.hub, clock)
+        self.acquisition.joining.keeper = historian.keep
         devices: dict[str, list[str]] = {}
         for device in wiring.devices:
             devices.setdefault(device.site.station_id, []).append(device.site.device_id)
         self.exchange = Exchange(database, historian, data, self.renew_register)
+        self.snapshots = Snapshots(historian, data, clock)
         self.history = LiveHistory(register, devices)
         acts = (alarms.raise_, alarms.settle, alarms.withdraw, alarms.attach)
         self.detection = Detection(wiring.rules, self.history, clock, *acts)
@@ -143,7 +148,12 @@ class Engine:
         self.waking = Waking(
             wiring.rules, self.ledger, historian, clock, self.history, self.detection.hand_on, alarms.unknown
         )
-        self.sales = SalesToday(ZoneInfo(settings.server.time_zone), clock)
+        self.storage = StorageWatch(
+            historian, data, settings.historian, settings.server.name, clock, alarms.raise_, alarms.settle
+        )
+        zone = ZoneInfo(settings.server.time_zone)
+        self.queries = Queries(historian, lambda: self.register, self.hub.latest, self._pace, zone, clock)
+        self.sales = SalesToday(zone, clock)
         self.sales.locate(register)
         self.started = clock.now()
         self.samples_per_s = 0.0
@@ -164,7 +174,16 @@ class Engine:
             register = await Ledger(database).load()
             alarms = Alarms(database, clock)
             await alarms.load()
-            historian = await stack.enter_async_context(Historian.open(data / "history", wiring.store, clock))
+            keeping = settings.historian
+            historian = await stack.enter_async_context(
+                Historian.open(
+                    data / "history",
+                    wiring.store,
+                    clock,
+                    max_bytes=keeping.journal_max_bytes,
+                    max_age=timedelta(days=keeping.journal_max_days),
+                )
+            )
             for line in wiring.lines:
                 stack.callback(line.close)
             engine = cls(settings, plugins, clock, wiring, data, database, register, alarms, historian)
@@ -182,6 +201,7 @@ class Engine:
                 group.create_task(self.acquisition.run(), name="acquisition")
                 group.create_task(self._count_rate(), name="sample rate")
                 group.create_task(self._keep_house(), name="retention")
+                group.create_task(self.storage.run(), name="storage")
         finally:
             try:
                 async with asyncio.timeout(LAST_WORDS_S):
@@ -232,10 +252,6 @@ class Engine:
             },
         }
 
-    async def series(self, path: str, start: datetime, end: datetime, limit: int) -> Series:
-        """The samples of one tag; see ``contracts.Store.series``."""
-        return await self.historian.series(path, start, end, limit)
-
     async def reload(self, driver: str) -> list[str]:
         """Read a driver's plugin anew and give it to its devices; their paths. Others go on without a pause.
 
@@ -271,6 +287,9 @@ class Engine:
         if self.settings.detection.review_s:
             self.waking.ledger_changed()
 
+    def _pace(self) -> Pace:
+        return Pace.of(self.acquisition.devices, self.settings.acquisition)
+
     async def _remember(self) -> None:
         """Give hub, rules and counters what was known before the last stop."""
         now = self.clock.now()
@@ -280,10 +299,14 @@ class Engine:
         sales = await self.historian.transactions(start=min(since, self.sales.since), limit=SEEDED)
         self.history.take(sales)
         self.sales.take(sales)
-        self.acquisition.joining.remember(sales)
         soon = now + timedelta(days=1)
-        for kind in (DeviceEvent, DeviceIdentity):
-            self.history.take(await self.historian.records(kind, start=since, end=soon, limit=SEEDED))
+        events = await self.historian.records(DeviceEvent, start=since, end=soon, limit=SEEDED)
+        self.history.take(events)
+        self.history.take(await self.historian.records(DeviceIdentity, start=since, end=soon, limit=SEEDED))
+        told = [event for event in events if isinstance(event, DeviceEvent)]
+        stopped_us = max((last.at_us for last in self.hub.latest.values()), default=None)
+        stopped = None if stopped_us is None else min(now, from_us(stopped_us))
+        self.acquisition.joining.remember(sales, told, stopped)
 
     async def _count_sales(self, batch: Batch) -> None:
         self.sales.take(batch.records)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
@@ -43,6 +45,79 @@ def of_path(batches: Iterable[Batch], path: str) -> SampleBatch:
     return joined(parts, station)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which samples a page may hold; see ``Store.samples``."""
+
+    station_id: str | None
+    paths: frozenset[str]
+    start_us: int
+    end_us: int
+    after: tuple[str, int] | None
+
+    @classmethod
+    def of(
+        cls,
+        station_id: str | None,
+        paths: Sequence[str],
+        start: datetime,
+        end: datetime,
+        after: tuple[str, datetime] | None,
+    ) -> Asked:
+        """Times as microseconds."""
+        behind = None if after is None else (after[0], to_us(after[1]))
+        return cls(station_id, frozenset(paths), to_us(start), to_us(end), behind)
+
+    def may_hold(self, first: str, last: str) -> bool:
+        """Whether a tag from ``first`` to ``last`` may be on the page."""
+        if self.after is not None:
+            if last < self.after[0]:
+                return False
+            first = max(first, self.after[0])
+        if self.station_id is not None and (last < f"{self.station_id}/" or first >= f"{self.station_id}0"):
+            return False
+        return not self.paths or any(first <= path <= last for path in self.paths)
+
+    def holds(self, path: str) -> bool:
+        """Whether this tag may be on the page."""
+        return (
+            (not self.paths or path in self.paths)
+            and (self.station_id is None or path.partition("/")[0] == self.station_id)
+            and (self.after is None or path >= self.after[0])
+        )
+
+
+def of_page(batches: Iterable[Batch], asked: Asked) -> SampleBatch:
+    """The samples in these batches that were asked for, in the order they came."""
+    wanted: dict[str, bool] = {}
+    parts: list[SampleBatch] = []
+    for batch in batches:
+        samples = batch.samples
+        inside = (samples.at_us >= asked.start_us) & (samples.at_us < asked.end_us)
+        if not inside.any():
+            continue
+        for path in samples.paths:
+            if path not in wanted:
+                wanted[path] = asked.holds(path)
+        inside &= np.fromiter(map(wanted.__getitem__, samples.paths), np.bool_, len(samples))
+        if asked.after is not None:
+            path, at_us = asked.after
+            inside &= np.fromiter((p != path for p in samples.paths), np.bool_, len(samples)) | (samples.at_us > at_us)
+        parts.append(picked(samples, np.flatnonzero(inside)))
+    return joined(parts)
+
+
+def first_of(parts: Sequence[SampleBatch], limit: int, station: str) -> SampleBatch:
+    """The first ``limit`` samples of all parts by path and time; later parts count."""
+    whole = SampleBatch.joined(station, [p for p in parts if len(p)])
+    rank = {path: i for i, path in enumerate(sorted(set(whole.paths)))}
+    ranks = np.fromiter(map(rank.__getitem__, whole.paths), np.int64, len(whole))
+    order = np.lexsort((whole.at_us, ranks))
+    ranks, at = ranks[order], whole.at_us[order]
+    order = order[np.append((ranks[1:] != ranks[:-1]) | (at[1:] != at[:-1]), True)] if len(order) else order
+    return picked(whole, order[:limit])
+
+
 def of_kind(
     batches: Iterable[Batch],
     kind: type[Record],
@@ -81,15 +156,7 @@ def joined(parts: Sequence[SampleBatch], station: str | None = None) -> SampleBa
     stations = {p.station for p in parts if len(p)} or {p.station for p in parts}
     if station is None:
         station = stations.pop() if len(stations) == 1 else ""
-    texted = any(p.texts for p in parts)
-    return SampleBatch(
-        station,
-        tuple(path for p in parts for path in p.paths),
-        np.concatenate([np.empty(0, np.int64), *(p.at_us for p in parts)]),
-        np.concatenate([np.empty(0, np.float64), *(p.values for p in parts)]),
-        tuple(t for p in parts for t in p.texts or (None,) * len(p)) if texted else (),
-        np.concatenate([np.empty(0, np.uint8), *(p.qualities for p in parts)]),
-    )
+    return SampleBatch.joined(station, parts)
 
 
 def picked(samples: SampleBatch, rows: np.ndarray[tuple[int], np.dtype[np.intp]]) -> SampleBatch:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pumpwatch.errors import BadReply
+from pumpwatch.historian.coding import PathCodes
 from pumpwatch.historian.rows import SHAPES, Plain
 from pumpwatch.model import Batch, Record, SampleBatch, from_us, to_us
 
@@ -25,8 +26,11 @@ _INNER: Final = struct.Struct("<I")
 _LEVEL: Final = 1
 
 
-def encode(batches: Sequence[Batch]) -> bytes:
-    """One blob for these batches: a JSON head (stations, arrival, records) and one Arrow stream (all samples), zstd."""
+def encode(batches: Sequence[Batch], codes: PathCodes | None = None) -> bytes:
+    """One blob for these batches: a JSON head (stations, arrival, records) and one Arrow stream (all samples), zstd.
+
+    Who encodes many gives each time the same ``codes``.
+    """
     for b in batches:
         _check(b.samples)
     head = {
@@ -36,7 +40,7 @@ def encode(batches: Sequence[Batch]) -> bytes:
         "records": [[_named(r) for r in b.records] for b in batches] if any(b.records for b in batches) else [],
     }
     head_bytes = json.dumps(head, separators=(",", ":")).encode()
-    raw = _INNER.pack(len(head_bytes)) + head_bytes + _stream([b.samples for b in batches])
+    raw = _INNER.pack(len(head_bytes)) + head_bytes + _stream([b.samples for b in batches], codes or PathCodes())
     packed = pa.Codec("zstd", compression_level=_LEVEL).compress(raw, asbytes=True)
     body = struct.pack("<I", len(raw)) + packed
     return b"".join((_MAGIC, struct.pack("<I", zlib.crc32(body)), body))
@@ -66,13 +70,10 @@ def _check(samples: SampleBatch) -> None:
         raise ValueError(f"the columns of a batch of {samples.station} are not equally long")
 
 
-def _stream(parts: Sequence[SampleBatch]) -> bytes:
-    codes: dict[str, int] = {}
-    total = sum(len(p) for p in parts)
-    index = np.fromiter((codes.setdefault(path, len(codes)) for p in parts for path in p.paths), np.int32, total)
+def _stream(parts: Sequence[SampleBatch], codes: PathCodes) -> bytes:
     names = ["path", "at", "value", "quality"]
     columns = [
-        pa.DictionaryArray.from_arrays(pa.array(index), pa.array(list(codes), pa.string())),
+        codes.coded(parts),
         pa.array(_joined([p.at_us for p in parts], np.int64)),
         pa.array(_joined([p.values for p in parts], np.float64)),
         pa.array(_joined([p.qualities for p in parts], np.uint8)),

@@ -41,6 +41,22 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or code == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
+def emptied(path: Path) -> list[str]:
+    """A sentence when a file that is there has nothing in it: to SQLite it would be a new one."""
+    log = path.with_name(path.name + "-wal")
+    gone = path.exists() and not path.stat().st_size and not (log.exists() and log.stat().st_size)
+    return [f"{path}: was empty, all that it held is gone; begun anew"] if gone else []
+
+
+def fault_of(file: sqlite3.Connection) -> str | None:
+    """What SQLite finds wrong when it reads the whole file."""
+    try:
+        faults = [fault for (fault,) in file.execute("PRAGMA integrity_check(1)") if fault != "ok"]
+    except sqlite3.DatabaseError as error:
+        faults = [str(error)]
+    return faults[0] if faults else None
+
+
 def unused_name(path: Path) -> Path:
     """A free name beside ``path`` under which a damaged file is kept."""
     number = 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Final, Protocol, runtime_checkable
 
 from pumpwatch.clock import Clock
@@ -118,6 +119,12 @@ class Drain:
             self._waiting.clear()
             if self.journal.last_id > self._stored_id and self.journal.batches:
                 self._note_waiting()
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Nothing moves from the journal to the store meanwhile."""
+        async with self._handing_over:
+            yield
 
     @property
     def is_late(self) -> bool:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import sqlite3
 import threading
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -13,18 +12,16 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, cast
 
-import numpy as np
 from pydantic import Field
 
 from pumpwatch.contracts import PluginSettings, Series, Store, hookimpl
 from pumpwatch.errors import NotReachable
-from pumpwatch.historian import merging, segments
-from pumpwatch.historian.answers import newest_of
+from pumpwatch.historian import segments
+from pumpwatch.historian.answers import Asked
 from pumpwatch.historian.bulk import Numbers, RecordBlock, Taken
-from pumpwatch.historian.manifest import Manifest
 from pumpwatch.historian.records import Records
 from pumpwatch.historian.rows import SHAPES, Plain
-from pumpwatch.historian.segments import Damaged, Footer, Segment
+from pumpwatch.historian.sealed import Sealed
 from pumpwatch.model import (
     Batch,
     Delivery,
@@ -32,6 +29,7 @@ from pumpwatch.model import (
     DeviceIdentity,
     Record,
     SampleBatch,
+    Summaries,
     TankReading,
     Transaction,
     to_us,
@@ -49,7 +47,6 @@ T = TypeVar("T")
 
 _FOOTERS_KEPT: Final = 128
 _PAGE_ROWS: Final = 50_000
-_log = logging.getLogger(__name__)
 
 
 class EmbeddedSettings(PluginSettings):
@@ -61,6 +58,10 @@ class EmbeddedSettings(PluginSettings):
     deliveries_days: float | None = None
     identities_days: float | None = None
     events_days: float | None = None
+    minutes_days: float | None = 1_100
+    """How long one value a minute and tag is kept (low, high, mean, last, count)."""
+    hours_days: float | None = None
+    """The same, one an hour."""
     merge_at: int = Field(default=16, ge=2)
     """So many segments of one day and level are merged into one."""
     merge_rows: int = Field(default=64_000_000, ge=1)
@@ -79,30 +80,28 @@ class EmbeddedStore(Store):
     Settings: ClassVar[type[PluginSettings]] = EmbeddedSettings
     gather_s: ClassVar[float] = 300.0
     """Told to the historian: how long it may gather before a write."""
-    gather_rows: ClassVar[int] = 250_000
+    gather_rows: ClassVar[int] = 500_000
 
     def __init__(self, settings: PluginSettings, folder: Path) -> None:
         super().__init__(settings, folder)
         self._rules = cast("EmbeddedSettings", settings)
-        self._manifest = Manifest(folder / "samples")
+        self._samples = Sealed(folder, merge_at=self._rules.merge_at, merge_rows=self._rules.merge_rows)
         self._records = Records(folder / "records.sqlite")
-        self._footers: OrderedDict[str, Footer] = OrderedDict()
-        self._footers_lock = threading.Lock()
         self._writing = threading.Lock()
         self._closing = threading.Event()
         self._threads: ThreadPoolExecutor | None = None
         self._running: set[Future[Any]] = set()
-        self._merge: Future[None] | None = None
+        self._tidying: Future[None] | None = None
 
     @property
     def stored_samples(self) -> int:
         """Samples in the segments; those written twice count twice until they are merged."""
-        return self._manifest.rows
+        return self._samples.manifest.rows
 
     @property
     def damage(self) -> tuple[str, ...]:
         """What was found damaged and set aside, as sentences."""
-        return self._manifest.damage + self._records.damage
+        return self._samples.damage + self._records.damage
 
     async def open(self) -> None:
         """Raises ``BadConfig`` when the folder cannot be used or another server holds it."""
@@ -110,7 +109,8 @@ class EmbeddedStore(Store):
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._rules.threads, thread_name_prefix="pumpwatch-embedded")
         await self._in_thread(self._records.open)
-        await self._in_thread(self._manifest.open)
+        await self._in_thread(self._samples.open)
+        self._tidy_if_due()
 
     async def close(self) -> None:
         """Finish writes and reads, abandon a merge, join the threads."""
@@ -122,12 +122,13 @@ class EmbeddedStore(Store):
                 await asyncio.wrap_future(running)
         threads, self._threads = self._threads, None
         threads.shutdown()
+        self._samples.close()
         self._records.close()
 
     async def write(self, batches: Sequence[Batch]) -> None:
         """Seal samples and keep records; both are on disk when this returns. Raises ``NotReachable`` on a full disk."""
         await self._in_thread(self._write, batches)
-        self._merge_if_due()
+        self._tidy_if_due()
 
     async def latest(self) -> SampleBatch:
         """The last sample of every tag; its station is empty, the paths name theirs."""
@@ -135,7 +136,27 @@ class EmbeddedStore(Store):
 
     async def series(self, path: str, start: datetime, end: datetime, limit: int = 100_000) -> Series:
         """The samples of a tag; damaged segments are set aside, named and left out."""
-        return Series(path, await self._in_thread(self._series, path, to_us(start), to_us(end), limit))
+        return Series(path, await self._in_thread(self._samples.series, path, to_us(start), to_us(end), limit))
+
+    async def summaries(self, path: str, start: datetime, end: datetime, width: timedelta) -> Summaries:
+        """From roll-ups where these fit; else, and where samples came late, from the samples."""
+        return await self._in_thread(
+            self._samples.summaries, path, to_us(start), to_us(end), max(1, width // timedelta(microseconds=1))
+        )
+
+    async def samples(
+        self,
+        *,
+        station_id: str | None = None,
+        paths: Sequence[str] = (),
+        start: datetime,
+        end: datetime,
+        after: tuple[str, datetime] | None = None,
+        limit: int = 100_000,
+    ) -> SampleBatch:
+        """A page of samples by path and time; damaged segments are set aside, named and left out."""
+        asked = Asked.of(station_id, paths, start, end, after)
+        return await self._in_thread(lambda: segments.as_page(station_id or "", self._samples.page(asked, limit)))
 
     async def transactions(
         self,
@@ -228,26 +249,49 @@ class EmbeddedStore(Store):
         """The bulk door for exports; see ``historian.bulk``."""
         return await self._in_thread(self._records.attribute_names, kind, start_us, end_us)
 
+    async def copy_to(self, folder: Path) -> None:
+        """Copy all that is stored; see ``historian.copying``."""
+        await self._in_thread(self._copy_to, folder)
+
     async def retention(self, now: datetime) -> None:
         """Drop whole segments and single records that are older than the settings allow."""
         await self._in_thread(self._forget, now)
+
+    async def table(
+        self,
+        *,
+        station_id: str | None = None,
+        paths: Sequence[str] = (),
+        start: datetime,
+        end: datetime,
+        after: tuple[str, datetime] | None = None,
+        limit: int = 100_000,
+    ) -> pa.Table:
+        """What ``samples`` says as an Arrow table, without making Python's strings; see ``segments.SCHEMA``."""
+        return await self._in_thread(self._samples.page, Asked.of(station_id, paths, start, end, after), limit)
+
+    async def mend(self) -> None:
+        """Read everything to the last bit; set aside and name what is damaged, save what can be."""
+        await self.tidied()
+        await self._in_thread(self._records.mend)
+        await self._in_thread(self._samples.mend)
+
+    async def tidied(self) -> None:
+        """Return when nothing is being merged or rolled up any more. Raises what went wrong there."""
+        while self._tidying is not None and not self._tidying.done():
+            await asyncio.wrap_future(self._tidying)
 
     # ------------------------------------------------------------ in the threads
 
     def _write(self, batches: Sequence[Batch]) -> None:
         with self._writing:
             samples = [b.samples for b in batches if len(b.samples)]
-            table = segments.arranged(segments.columns(samples)) if samples else None
+            table = self._samples.arranged(samples) if samples else None
             latest = [] if table is None else segments.last_of_each(table)
             self._records.write([(b.station, r) for b in batches for r in b.records], latest)
             try:
-                sealed: list[Segment] = []
-                for day, rows in segments.by_day(table) if table is not None else ():
-                    number = self._manifest.number()
-                    plan = segments.planned(day, 0, number, number)
-                    sealed.append(segments.seal(self._manifest.folder, plan, iter([rows])))
-                if sealed:
-                    self._manifest.replace((), sealed)
+                if table is not None:
+                    self._samples.seal(table)
             except OSError as error:
                 raise NotReachable(f"{self.folder}: cannot be written ({error}); free space on its disk") from error
 
@@ -255,56 +299,23 @@ class EmbeddedStore(Store):
         with self._writing:
             return self._records.add(block)
 
-    def _series(self, path: str, start_us: int, end_us: int, limit: int) -> SampleBatch:
-        while True:
-            known = self._manifest.segments
-            try:
-                return self._series_from(known, path, start_us, end_us, limit)
-            except FileNotFoundError:
-                if known == self._manifest.segments:
-                    raise
-                # merged or dropped while it was being read: ask the new list
-
-    def _series_from(self, known: Sequence[Segment], path: str, start_us: int, end_us: int, limit: int) -> SampleBatch:
-        found = segments.as_batch(path, [])
-        touched = [s for s in known if s.last_us >= start_us and s.first_us < end_us]
-        days = sorted({s.day for s in touched}, key=lambda day: (day != segments.ODD_DAY, -day))
-        for day in days:  # the odd lot, then newest first
-            tables = [self._read(s, path) for s in touched if s.day == day]
-            here = segments.as_batch(path, [t for t in tables if t is not None])
-            found = newest_of([here, found], start_us, end_us, limit)
-            newer = np.count_nonzero(found.at_us >= day * segments.DAY_US)
-            if day != segments.ODD_DAY and newer >= limit:
-                break
-        return found
-
-    def _read(self, segment: Segment, path: str) -> pa.Table | None:
+    def _copy_to(self, folder: Path) -> None:
         try:
-            return segments.read(self._manifest.folder, self._footer(segment), path)
-        except Damaged as damage:
-            self._manifest.set_aside(damage.segment, str(damage))
-        except FileNotFoundError as missing:
-            if segment not in self._manifest.segments:
-                raise
-            self._manifest.set_aside(segment, str(missing))
-        return None
-
-    def _footer(self, segment: Segment) -> Footer:
-        with self._footers_lock:
-            footer = self._footers.pop(segment.name, None)
-        footer = footer or segments.read_footer(self._manifest.folder, segment)
-        with self._footers_lock:
-            self._footers[segment.name] = footer
-            while len(self._footers) > _FOOTERS_KEPT:
-                self._footers.popitem(last=False)
-        return footer
+            folder.mkdir(parents=True)
+            self._records.copy_to(folder / self._records.path.name)
+            self._samples.copy_to(folder)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise NotReachable(f"{folder}: cannot be written ({error}); free space on its disk") from error
 
     def _forget(self, now: datetime) -> None:
         rules = self._rules
-        if rules.samples_days is not None:
-            before = to_us(now - timedelta(days=rules.samples_days))
-            self._manifest.replace([s for s in self._manifest.segments if s.last_us < before], ())
-            self._records.forget_latest(before)
+        samples_us, minutes_us, hours_us = (
+            None if days is None else to_us(now - timedelta(days=days))
+            for days in (rules.samples_days, rules.minutes_days, rules.hours_days)
+        )
+        self._samples.forget(samples_us, minutes_us, hours_us)
+        if samples_us is not None:
+            self._records.forget_latest(samples_us)
         for kind, days in (
             (Transaction, rules.transactions_days),
             (TankReading, rules.tank_readings_days),
@@ -317,33 +328,15 @@ class EmbeddedStore(Store):
 
     # ------------------------------------------------------------ merging
 
-    def _merge_if_due(self) -> None:
-        """Start merging in the threads, if something is due and no merge is under way."""
-        if self._threads is None or not self._due():
+    def _tidy_if_due(self) -> None:
+        """Start merging and rolling up in the threads, if something is due and nothing is under way."""
+        if self._threads is None or not self._samples.is_untidy():
             return
-        if self._merge is not None:
-            if not self._merge.done():
+        if self._tidying is not None:
+            if not self._tidying.done():
                 return
-            self._merge.result()
-        self._merge = self._submit(self._threads, self._merge_all)
-
-    def _due(self) -> list[Segment]:
-        return merging.due(self._manifest.segments, self._rules.merge_at, self._rules.merge_rows)
-
-    def _merge_all(self) -> None:
-        folder = self._manifest.folder
-        try:
-            while due := self._due():
-                number = self._manifest.number()
-                plan = segments.planned(due[0].day, due[0].level + 1, number, max(s.order for s in due))
-                rows = merging.merged(folder, [self._footer(s) for s in due], self._closing.is_set)
-                self._manifest.replace(due, [segments.seal(folder, plan, rows)])
-        except Damaged as damage:
-            self._manifest.set_aside(damage.segment, str(damage))
-        except (InterruptedError, FileNotFoundError):
-            pass  # closing, or an input was dropped meanwhile: the inputs that are left stay in force
-        except OSError as error:
-            _log.warning("%s: segments could not be merged (%s); free space on its disk", folder, error)
+            self._tidying.result()
+        self._tidying = self._submit(self._threads, self._samples.tidy, self._closing.is_set)
 
     # ------------------------------------------------------------ threads
 

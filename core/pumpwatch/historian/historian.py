@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from pumpwatch.clock import Clock
 from pumpwatch.contracts import Series, Store
-from pumpwatch.historian import answers, bulk
+from pumpwatch.historian import answers, bulk, summing
 from pumpwatch.historian.bulk import RecordBlock, Taken
+from pumpwatch.historian.copying import CopiesItself
 from pumpwatch.historian.drain import BulkStore, Drain
+from pumpwatch.historian.embedded import EmbeddedStore
 from pumpwatch.historian.intake import Intake
-from pumpwatch.historian.journal import DEFAULT_MAX_BYTES, Journal
+from pumpwatch.historian.journal import DEFAULT_MAX_AGE, DEFAULT_MAX_BYTES, Journal
 from pumpwatch.historian.rows import SHAPES, Plain
-from pumpwatch.model import Batch, Record, SampleBatch, Transaction, to_us
+from pumpwatch.model import Batch, Record, SampleBatch, Summaries, Transaction, to_us
 
 _LONG_AGO: Final = -(2**63)
 _FAR_AHEAD: Final = 2**63 - 1
@@ -65,6 +67,7 @@ class Historian:
         clock: Clock,
         *,
         max_bytes: int = DEFAULT_MAX_BYTES,
+        max_age: timedelta = DEFAULT_MAX_AGE,
         commit_s: float = 0.25,
         commit_rows: int = 5_000,
         queue_batches: int = 2_000,
@@ -75,7 +78,7 @@ class Historian:
 
         A store that is not reachable is opened later; the journal keeps until then. Raises ``BadConfig``.
         """
-        async with Journal(folder / "journal.sqlite", max_bytes=max_bytes) as journal:
+        async with Journal(folder / "journal.sqlite", max_bytes=max_bytes, max_age=max_age) as journal:
             historian = cls(
                 journal,
                 store,
@@ -126,6 +129,29 @@ class Historian:
         """Let the store drop what is older than its settings allow. Raises ``NotReachable``."""
         await self._drain.opened_store().retention(self.clock.now())
 
+    async def copy_to(self, folder: Path) -> str | None:
+        """Copy all that was kept so far into a new folder; what is not in it, as a sentence.
+
+        The journal first, then the store, and nothing moves between them meanwhile. Raises ``NotReachable`` and
+        ``Refused``.
+        """
+        await self._intake.acknowledge()
+        async with self._drain.paused():
+            store = self._drain.opened_store()
+            await asyncio.to_thread(folder.mkdir, parents=True)
+            await self.journal.copy_to(folder / self.journal.path.name)
+            if isinstance(store, CopiesItself):
+                await store.copy_to(folder / store.folder.name)
+                return None
+        return f"the store {store.name} is kept elsewhere and is not in this backup: back it up with its own tools"
+
+    async def mend(self) -> None:
+        """Read the journal and, where it can be done, the store to the last bit; ``damage`` then names all there is."""
+        await self.journal.mend()
+        store = self._drain.opened_store()
+        if isinstance(store, EmbeddedStore):
+            await store.mend()
+
     # ------------------------------------------------------------ for the status page
 
     @property
@@ -154,6 +180,11 @@ class Historian:
         return self.store.stored_samples if isinstance(self.store, BulkStore) else self._drain.samples
 
     @property
+    def refusal(self) -> str | None:
+        """Why the journal takes nothing, while that is so: it or the disk is full."""
+        return self._intake.refusal
+
+    @property
     def trouble(self) -> str | None:
         """Why the journal (first) or the store takes nothing, while that is so."""
         return self._intake.refusal or self._drain.trouble
@@ -180,6 +211,35 @@ class Historian:
         fresh = [answers.of_path(batches, path) async for batches in self._drain.unstored(*span)]
         stored = await self._drain.opened_store().series(path, start, end, limit)
         return Series(path, answers.newest_of([stored.samples, *fresh], *span, limit))
+
+    async def summaries(self, path: str, start: datetime, end: datetime, width: timedelta) -> Summaries:
+        """The samples of a tag with start <= at < end in buckets; see ``Store.summaries``."""
+        span = to_us(start), to_us(end)
+        parts = [answers.of_path(batches, path) async for batches in self._drain.unstored(*span)]
+        fresh = answers.newest_of(parts, *span, sum(map(len, parts)))
+        return await summing.summaries(self._drain.opened_store(), fresh, path, start, end, width)
+
+    async def samples(
+        self,
+        *,
+        station_id: str | None = None,
+        paths: Sequence[str] = (),
+        start: datetime,
+        end: datetime,
+        after: tuple[str, datetime] | None = None,
+        limit: int = 100_000,
+    ) -> SampleBatch:
+        """A page of samples by path and time; see ``Store.samples``."""
+        asked = answers.Asked.of(station_id, paths, start, end, after)
+        fresh = [
+            answers.of_page(batches, asked) async for batches in self._drain.unstored(asked.start_us, asked.end_us)
+        ]
+        stored = await self._drain.opened_store().samples(
+            station_id=station_id, paths=paths, start=start, end=end, after=after, limit=limit
+        )
+        if not any(map(len, fresh)):
+            return stored
+        return answers.first_of([stored, *fresh], limit, station_id or "")
 
     async def transactions(
         self,

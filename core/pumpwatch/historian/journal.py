@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
@@ -15,12 +16,15 @@ import aiosqlite
 
 from pumpwatch.errors import BadConfig, BadReply, Refused
 from pumpwatch.historian.codec import decode, encode
-from pumpwatch.historian.damage import Wal, is_damage, kept_aside, move_aside, unused_name
+from pumpwatch.historian.coding import PathCodes
+from pumpwatch.historian.copying import sync
+from pumpwatch.historian.damage import Wal, emptied, is_damage, kept_aside, move_aside, unused_name
 from pumpwatch.model import Batch, to_us
 
 T = TypeVar("T")
 
 DEFAULT_MAX_BYTES: Final = 2 * 1024**3
+DEFAULT_MAX_AGE: Final = timedelta(days=30)
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS groups (
@@ -38,7 +42,7 @@ _IDS_TOUCHING: Final = (
     "SELECT id FROM groups INDEXED BY groups_head "
     "WHERE id BETWEEN ? AND ? AND last_us >= ? AND first_us < ? ORDER BY id"
 )
-_NO_LIMIT: Final = -1
+_DAY: Final = timedelta(days=1)
 _LAST_ID: Final = 2**63 - 1
 _SALVAGE_TRIES: Final = 2_000
 
@@ -78,9 +82,18 @@ class Journal:
     Damage never keeps it from opening: what cannot be read is set aside and named in ``damage``.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int = DEFAULT_MAX_BYTES, overflow: Overflow = Overflow.REFUSE) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        max_age: timedelta = DEFAULT_MAX_AGE,
+        overflow: Overflow = Overflow.REFUSE,
+    ) -> None:
+        """Full is when it holds ``max_bytes``, or batches that arrived ``max_age`` apart."""
         self.path = path
         self.max_bytes = max_bytes
+        self.max_age = max_age
         self.overflow = overflow
         self.last_id = 0
         """The newest acknowledged group."""
@@ -88,14 +101,24 @@ class Journal:
         """Acknowledged batches it still holds."""
         self.samples = 0
         self.size_bytes = 0
+        self.oldest: datetime | None = None
+        """When the oldest batch that it holds arrived."""
+        self._newest: datetime | None = None
         self._damage: list[str] = []
         self._open_file: aiosqlite.Connection | None = None
         self._turn = asyncio.Lock()
+        self._codes = PathCodes()
 
     @property
     def fill(self) -> float:
-        """How full, 0 to 1 (and a little over after a shutdown at the limit)."""
-        return self.size_bytes / self.max_bytes
+        """How full by size or age, 0 to 1 (and a little over after a shutdown at the limit)."""
+        return max(self.size_bytes / self.max_bytes, self._age / self.max_age)
+
+    @property
+    def _age(self) -> timedelta:
+        if self.oldest is None or self._newest is None:
+            return timedelta(0)
+        return self._newest - self.oldest
 
     @property
     def damage(self) -> tuple[str, ...]:
@@ -112,7 +135,7 @@ class Journal:
     async def open(self) -> None:
         """Open or create the file. Raises ``BadConfig`` when it cannot be had (another server holds it)."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._damage.extend(kept_aside(self.path))
+        self._damage.extend([*kept_aside(self.path), *emptied(self.path)])
         wal = Wal.read(self.path)
         try:
             sound = await self._connect()
@@ -138,11 +161,13 @@ class Journal:
         ``beyond_limit`` passes the journal's own bound, for the last words before a shutdown. When cancelled the group
         counts as not written and its id is used again.
         """
-        blob = encode(batches)
-        if self.size_bytes and not beyond_limit and self.size_bytes + len(blob) > self.max_bytes:
+        blob = encode(batches, self._codes)
+        too_large = self.size_bytes + len(blob) > self.max_bytes
+        if self.size_bytes and not beyond_limit and (too_large or self._age > self.max_age):
             raise Refused(
-                f"{self.path}: the journal is full ({self.size_bytes:,} of {self.max_bytes:,} bytes wait); "
-                "bring the store back, or raise the journal's size in the settings"
+                f"{self.path}: the journal is full ({self.size_bytes:,} of {self.max_bytes:,} bytes wait, "
+                f"for {self._age / _DAY:.1f} of {self.max_age / _DAY:.1f} days); "
+                "bring the store back, or raise the journal's bounds in the settings"
             )
         head = Group.of(0, batches)
 
@@ -160,6 +185,8 @@ class Journal:
         self.batches += len(batches)
         self.samples += head.samples
         self.size_bytes += len(blob)
+        if batches:
+            self.oldest, self._newest = self.oldest or batches[0].arrived, batches[-1].arrived
         return Group(self.last_id, head.batches, head.samples, head.first_us, head.last_us)
 
     async def pending(self, after: int = 0, limit: int = 64, max_samples: int | None = None) -> list[Group]:
@@ -202,6 +229,31 @@ class Journal:
         """Forget all groups up to this one: the store has them."""
         await self._remove(0, group_id, ("DELETE FROM groups WHERE id <= ?", (group_id,)))
 
+    async def copy_to(self, path: Path) -> None:
+        """All groups acknowledged so far, as a journal of its own."""
+
+        async def copy() -> None:
+            target = sqlite3.connect(path, check_same_thread=False)
+            try:
+                await self._file.backup(target)
+            finally:
+                target.close()
+            await asyncio.to_thread(sync, path)
+
+        await self._guarded(copy)
+
+    async def mend(self) -> None:
+        """Read everything; set aside and name what is damaged."""
+        try:
+            faults = [fault for (fault,) in await self._rows("PRAGMA integrity_check(1)") if fault != "ok"]
+        except sqlite3.DatabaseError as error:
+            faults = [str(error)]
+        if faults:
+            async with self._turn:
+                await self._replace_file(sqlite3.DatabaseError(faults[0]))
+        async for _ in self._read(await self._fetch(_IDS, (0, _LAST_ID, -1))):
+            pass
+
     async def set_aside(self, group_id: int, reason: str) -> None:
         """Take one group out of the order, keep its bytes for an expert and name it in ``damage``."""
         await self._remove(
@@ -231,6 +283,7 @@ class Journal:
             (sums,) = await self._rows(_SUMS, (first, last))
             for sql, parameters in statements:
                 await self._file.execute(sql, parameters)
+            await self._find_ends()
             return sums
 
         batches, samples, size = await self._guarded(remove)
@@ -240,8 +293,20 @@ class Journal:
 
     async def _count(self) -> None:
         ((self.batches, self.samples, self.size_bytes),) = await self._rows(_SUMS, (0, _LAST_ID))
+        await self._find_ends()
         newest = await self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'groups'")
         self.last_id = max([self.last_id, *(seq for (seq,) in newest)])
+
+    async def _find_ends(self) -> None:
+        """Learn when the oldest and the newest batch arrived, from the groups that hold them."""
+        ends: list[datetime | None] = []
+        for end in ("min", "max"):
+            rows = await self._rows(f"SELECT id, blob FROM groups WHERE id = (SELECT {end}(id) FROM groups)")  # noqa: S608
+            try:
+                ends += [decode(blob, f"group {number}")[0].arrived for number, blob in rows] or [None]
+            except (BadReply, IndexError):
+                ends.append(None)  # whoever reads it sets it aside
+        self.oldest, self._newest = ends
 
     # ------------------------------------------------------------ the file
 

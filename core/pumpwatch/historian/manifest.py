@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pumpwatch.errors import BadReply
+from pumpwatch.historian.copying import link
 from pumpwatch.historian.damage import unused_name
 from pumpwatch.historian.segments import Segment, rebuilt, sync_folder
 
@@ -27,11 +29,18 @@ class Manifest:
         self._next = 1
         self._segments: tuple[Segment, ...] = ()
         self._damage: tuple[str, ...] = ()
+        self.lost: set[int] = set()
+        """Days of which a segment was set aside since the start."""
 
     @property
     def segments(self) -> tuple[Segment, ...]:
         """All segments in force, oldest write first."""
         return self._segments
+
+    @property
+    def next_order(self) -> int:
+        """Above the number of every write so far."""
+        return self._next
 
     @property
     def damage(self) -> tuple[str, ...]:
@@ -87,6 +96,7 @@ class Manifest:
         with self._lock:
             if segment not in self._segments:
                 return
+            self.lost.add(segment.day)
             aside = self.folder / "damaged" / segment.name
             aside.parent.mkdir(exist_ok=True)
             if (self.folder / segment.name).exists():
@@ -94,10 +104,19 @@ class Manifest:
             note = f"{reason}; {segment.rows} samples are missing, the file is kept as {aside}"
             self._save([s for s in self._segments if s is not segment], (*self._damage, note))
 
+    def copy_to(self, folder: Path) -> None:
+        """The segments in force and their list, in a new folder."""
+        folder.mkdir(parents=True)
+        with self._lock:
+            for segment in self._segments:
+                link(self.folder / segment.name, folder / segment.name)
+            if self._path.exists():
+                shutil.copyfile(self._path, folder / self._path.name)
+
     def _take(self, known: dict[str, Any]) -> None:
         if known["version"] != _VERSION:
             raise ValueError(f"version {known['version']} is not known here")
-        self._segments = tuple(Segment(**s) for s in known["segments"])
+        self._segments = tuple(Segment.told(s) for s in known["segments"])
         self._damage = tuple(known["damage"])
         self._next = known["next"]
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pumpwatch.historian.segments import SCHEMA, Footer, Segment, arranged, read_groups
+
+_GROUPS_AT_ONCE: Final = 8
 
 
 def due(segments: Sequence[Segment], merge_at: int, merge_rows: int) -> list[Segment]:
@@ -31,13 +34,18 @@ def due(segments: Sequence[Segment], merge_at: int, merge_rows: int) -> list[Seg
     return []
 
 
-def merged(folder: Path, inputs: Sequence[Footer], abandoned: Callable[[], bool]) -> Iterator[pa.Table]:
+def merged(
+    folder: Path,
+    inputs: Sequence[Footer],
+    abandoned: Callable[[], bool],
+    wanted: Callable[[str, str], bool] = lambda first, last: True,
+) -> Iterator[pa.Table]:
     """The rows of several segments as arranged tables, path after path, holding little of each in memory.
 
-    ``inputs`` are in the order of their writes. Raises ``InterruptedError`` when ``abandoned`` says so, ``Damaged``
-    when an input is.
+    ``inputs`` are in the order of their writes. Row groups whose first and last path are not ``wanted`` are left out.
+    Raises ``InterruptedError`` when ``abandoned`` says so, ``Damaged`` when an input is.
     """
-    sources = [_Source(folder, footer) for footer in inputs]
+    sources = [_Source(folder, footer, wanted) for footer in inputs]
     while any(source.has_more for source in sources):
         if abandoned():
             raise InterruptedError("the store is closing")
@@ -47,7 +55,9 @@ def merged(folder: Path, inputs: Sequence[Footer], abandoned: Callable[[], bool]
         edge = min((s.last_path for s in sources if s.unread), default=None)
         ready = [p for p in [s.take_below(edge) for s in sources] if len(p)]
         if ready:
-            yield arranged(pa.concat_tables(ready))
+            yield (
+                ready[0].unify_dictionaries().combine_chunks() if len(ready) == 1 else arranged(pa.concat_tables(ready))
+            )
         else:
             for source in sources:
                 if source.unread and source.last_path == edge:
@@ -57,16 +67,17 @@ def merged(folder: Path, inputs: Sequence[Footer], abandoned: Callable[[], bool]
 class _Source:
     """One input of a merge: rows read but not yet taken, and the row groups still unread."""
 
-    def __init__(self, folder: Path, footer: Footer) -> None:
+    def __init__(self, folder: Path, footer: Footer, wanted: Callable[[str, str], bool]) -> None:
         self._folder = folder
         self._footer = footer
+        self._groups = [g for g, (first, last) in enumerate(footer.paths) if wanted(first, last)]
         self._next = 0
         self._rows = SCHEMA.empty_table()
 
     @property
     def unread(self) -> bool:
         """Whether row groups are left in the file."""
-        return self._next < len(self._footer.paths)
+        return self._next < len(self._groups)
 
     @property
     def has_more(self) -> bool:
@@ -76,7 +87,7 @@ class _Source:
     @property
     def last_path(self) -> str:
         """The last path read so far: there may be more of it."""
-        return self._footer.paths[self._next - 1][1]
+        return self._footer.paths[self._groups[self._next - 1]][1]
 
     def fill(self) -> None:
         """Have some rows, if any are left."""
@@ -84,10 +95,11 @@ class _Source:
             self.load()
 
     def load(self) -> None:
-        """Read the next row group."""
-        more = read_groups(self._folder, self._footer, [self._next])
+        """Read the next row groups."""
+        groups = self._groups[self._next : self._next + _GROUPS_AT_ONCE]
+        more = read_groups(self._folder, self._footer, groups)
         self._rows = pa.concat_tables([self._rows, more]) if len(self._rows) else more
-        self._next += 1
+        self._next += len(groups)
 
     def take_below(self, edge: str | None) -> pa.Table:
         """Take the rows with a path below ``edge`` (all, when there is none)."""

@@ -17,7 +17,8 @@ import numpy as np
 
 from pumpwatch.errors import BadConfig, NotReachable, Refused
 from pumpwatch.historian.bulk import Difference, Numbers, RecordBlock, Taken
-from pumpwatch.historian.damage import is_damage, kept_aside, move_aside
+from pumpwatch.historian.copying import copy_database
+from pumpwatch.historian.damage import emptied, fault_of, is_damage, kept_aside, move_aside
 from pumpwatch.historian.layout import column_names, listed, prepare, salvage
 from pumpwatch.historian.reading import LentRecords, numbers_of, rows_of, span
 from pumpwatch.historian.rows import SHAPES, Plain, Shape, mended
@@ -61,7 +62,7 @@ class Records:
 
     def open(self) -> None:
         """Open or create the file. Raises ``BadConfig`` when it cannot be had."""
-        self._damage.extend(kept_aside(self.path))
+        self._damage.extend([*kept_aside(self.path), *emptied(self.path)])
         try:
             self._connect(_WAIT_S)
         except sqlite3.DatabaseError as error:
@@ -78,6 +79,14 @@ class Records:
         file, self._open_file = self._open_file, None
         if file is not None:
             file.close()
+
+    def mend(self) -> None:
+        """Read everything; when the file is damaged, save what can be read of it."""
+        with self._lock:
+            if self._open_file is None:
+                raise NotReachable(f"{self.path}: the store is closed")
+            if fault := fault_of(self._open_file):
+                self._replace_file(sqlite3.DatabaseError(fault))
 
     # ------------------------------------------------------------ writing
 
@@ -120,13 +129,17 @@ class Records:
         for i in _optional_keys(shape):
             columns[i] = ["" if value is None else value for value in columns[i]]
         rows = list(zip(block.stations, *columns, strict=True))
+        told = [i for i, c in enumerate(shape.columns) if c.name in block.columns or c.name in shape.key]
+        insert = _insert(shape, names=("station", *(shape.columns[i].name for i in told)))
 
         def add(file: sqlite3.Connection) -> Taken:
             file.execute(f"PRAGMA cache_size = -{_BULK_CACHE_KIB}")
             with file:
                 file.execute("BEGIN IMMEDIATE")
                 before = file.total_changes
-                file.executemany(f"{_insert(shape)} ON CONFLICT DO NOTHING", rows)
+                # empty columns left out: a fifth less work, most of which is handing values over one by one
+                those = zip(block.stations, *(columns[i] for i in told), strict=True)
+                file.executemany(f"{insert} ON CONFLICT DO NOTHING", those)
                 added = file.total_changes - before
                 filled, differing = (0, ()) if added == len(rows) else _compared(file, shape, rows)
                 news = self._unknown(file, shape, rows)
@@ -299,6 +312,10 @@ class Records:
         """Remove last samples that are older."""
         self._guarded(lambda file: file.execute("DELETE FROM latest WHERE at < ?", (before_us,)))
 
+    def copy_to(self, path: Path) -> None:
+        """One state of the file; writes and questions wait as long."""
+        self._guarded(lambda file: copy_database(file, path))
+
     # ------------------------------------------------------------ the file
 
     def _connect(self, wait_s: float) -> sqlite3.Connection:
@@ -396,8 +413,8 @@ def _kept(file: sqlite3.Connection, shape: Shape, rows: Iterable[tuple[Plain, ..
     return changed
 
 
-def _insert(shape: Shape, table: str = "") -> str:
-    names = column_names(shape)
+def _insert(shape: Shape, table: str = "", names: Sequence[str] = ()) -> str:
+    names = names or column_names(shape)
     return f"INSERT INTO {table or shape.table} ({listed(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
-from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pumpwatch.errors import BadReply
+from pumpwatch.historian.coding import PathCodes
 from pumpwatch.model import SampleBatch
 
 DAY_US: Final = 86_400_000_000
@@ -58,7 +58,14 @@ class Segment:
     first_us: int
     last_us: int
     footer: int
-    """CRC-32 of the file's footer; the pages carry their own."""
+    """CRC-32 of the file's footer."""
+    groups: tuple[int, ...] = ()
+    """CRC-32 of the bytes of each row group: the pages carry their own, but their heads do not."""
+
+    @classmethod
+    def told(cls, known: Mapping[str, Any]) -> Segment:
+        """As a manifest has it. Raises ``TypeError``."""
+        return cls(**{**known, "groups": tuple(known.get("groups", ()))})
 
 
 class Damaged(BadReply):
@@ -77,6 +84,8 @@ class Footer:
     parquet: Any
     paths: tuple[tuple[str, str], ...]
     """First and last path of each row group."""
+    places: tuple[tuple[int, int], ...]
+    """Where each row group begins and ends in the file."""
 
     def holding(self, path: str) -> list[int]:
         """The row groups that may hold ``path``."""
@@ -91,19 +100,16 @@ def planned(day: int, level: int, number: int, order: int) -> Segment:
     return Segment(f"{where}-{level}-{number:08d}.parquet", day, level, order, 0, 0, 0, 0, 0)
 
 
-def columns(batches: Sequence[SampleBatch]) -> pa.Table:
+def columns(batches: Sequence[SampleBatch], codes: PathCodes) -> pa.Table:
     """All samples of these batches, in the order they came."""
-    codes: dict[str, int] = {}
     total = sum(len(b) for b in batches)
-    paths = chain.from_iterable(b.paths for b in batches)
-    index = np.fromiter((codes.setdefault(p, len(codes)) for p in paths), np.int32, total)
     if any(b.texts for b in batches):
         texts = pa.array([_valid(t) for b in batches for t in b.texts or (None,) * len(b)], pa.string())
     else:
         texts = pa.nulls(total, pa.string())
     return pa.table(
         [
-            pa.DictionaryArray.from_arrays(pa.array(index), pa.array(list(codes), pa.string())),
+            codes.coded(batches),
             pa.array(_joined([b.at_us for b in batches], np.int64)).cast(SCHEMA.field("time").type),
             pa.array(_joined([b.values for b in batches], np.float64)),
             texts,
@@ -147,10 +153,17 @@ def last_of_each(table: pa.Table) -> list[tuple[object, ...]]:
     codes = path.indices.to_numpy()
     last = np.flatnonzero(np.append(codes[1:] != codes[:-1], True))
     rows = table.take(pa.array(last))
-    values = [None if v != v else v for v in rows["value"].to_pylist()]  # noqa: PLR0124 - NaN
-    at = numbers(rows["time"]).tolist()
+    names = path.dictionary.to_pylist()
+    texts = rows["text"]
     return list(
-        zip(rows["path"].to_pylist(), at, values, rows["text"].to_pylist(), rows["quality"].to_pylist(), strict=True)
+        zip(
+            map(names.__getitem__, codes[last].tolist()),
+            numbers(rows["time"]).tolist(),
+            (None if v != v else v for v in rows["value"].to_numpy().tolist()),  # noqa: PLR0124 - NaN
+            texts.to_pylist() if texts.null_count < len(texts) else (None,) * len(texts),
+            rows["quality"].to_numpy().tolist(),
+            strict=True,
+        )
     )
 
 
@@ -181,11 +194,12 @@ def seal(folder: Path, plan: Segment, tables: Iterator[pa.Table]) -> Segment:
             os.fsync(file.fileno())
             size = file.tell()
         footer = _footer_crc(unfinished)
+        groups = _group_crcs(unfinished, pq.read_metadata(unfinished))
         unfinished.rename(path)
     finally:
         unfinished.unlink(missing_ok=True)
     sync_folder(folder)
-    return replace(plan, rows=rows, size=size, first_us=first_us, last_us=last_us, footer=footer)
+    return replace(plan, rows=rows, size=size, first_us=first_us, last_us=last_us, footer=footer, groups=groups)
 
 
 def read_footer(folder: Path, segment: Segment) -> Footer:
@@ -197,7 +211,7 @@ def read_footer(folder: Path, segment: Segment) -> Footer:
         parquet = pq.read_metadata(path)
     except (pa.ArrowException, OSError) as error:
         raise Damaged(segment, f"{path}: {error}") from error
-    return Footer(segment, parquet, _path_spans(parquet))
+    return Footer(segment, parquet, _path_spans(parquet), _places(parquet, segment.size))
 
 
 def rebuilt(path: Path) -> Segment:
@@ -216,6 +230,7 @@ def rebuilt(path: Path) -> Segment:
             int(min(t.min_raw for t in times)),
             int(max(t.max_raw for t in times)),
             _footer_crc(path),
+            _group_crcs(path, parquet),
         )
     except (pa.ArrowException, OSError, KeyError, ValueError, TypeError) as error:
         raise BadReply(f"{path}: cannot be read as a segment ({error})") from error
@@ -231,9 +246,10 @@ def read(folder: Path, footer: Footer, path: str) -> pa.Table | None:
 
 
 def read_groups(folder: Path, footer: Footer, groups: list[int]) -> pa.Table:
-    """Whole row groups. Raises ``Damaged`` when a page is not as it was written."""
+    """Whole row groups. Raises ``Damaged`` when a single bit is not as it was written."""
     path = folder / footer.segment.name
     try:
+        _prove(path, footer, groups)
         with pq.ParquetFile(
             path, metadata=footer.parquet, read_dictionary=["path"], page_checksum_verification=True
         ) as file:
@@ -243,6 +259,35 @@ def read_groups(folder: Path, footer: Footer, groups: list[int]) -> pa.Table:
         raise
     except (pa.ArrowException, OSError) as error:
         raise Damaged(footer.segment, f"{path}: {error}") from error
+
+
+def _prove(path: Path, footer: Footer, groups: list[int]) -> None:
+    known = footer.segment.groups
+    if not known:  # sealed before they were reckoned
+        return
+    with path.open("rb") as file:
+        for group in groups:
+            begin, end = footer.places[group]
+            file.seek(begin)
+            if zlib.crc32(file.read(end - begin)) != known[group]:
+                raise Damaged(footer.segment, f"{path}: row group {group} is not the bytes that were sealed")
+
+
+def _places(parquet: Any, size: int) -> tuple[tuple[int, int], ...]:  # noqa: ANN401 - pyarrow has no types
+    columns = [
+        [parquet.row_group(g).column(c) for c in range(parquet.num_columns)] for g in range(parquet.num_row_groups)
+    ]
+    begins = [min(c.dictionary_page_offset or c.data_page_offset for c in those) for those in columns]
+    return tuple(zip(begins, [*begins[1:], size - 8 - parquet.serialized_size], strict=True))
+
+
+def _group_crcs(path: Path, parquet: Any) -> tuple[int, ...]:  # noqa: ANN401
+    with path.open("rb") as file:
+        crcs: list[int] = []
+        for begin, end in _places(parquet, path.stat().st_size):
+            file.seek(begin)
+            crcs.append(zlib.crc32(file.read(end - begin)))
+    return tuple(crcs)
 
 
 def sync_folder(folder: Path) -> None:
@@ -262,6 +307,21 @@ def as_batch(path: str, tables: Sequence[pa.Table]) -> SampleBatch:
     return SampleBatch(
         path.partition("/")[0],
         (path,) * len(table),
+        numbers(table["time"]),
+        np.asarray(table["value"].to_numpy(), np.float64),
+        tuple(texts.to_pylist()) if texts.null_count < len(table) else (),
+        np.asarray(table["quality"].to_numpy(), np.uint8),
+    )
+
+
+def as_page(station: str, table: pa.Table) -> SampleBatch:
+    """Rows of any paths as columns."""
+    path = table["path"].combine_chunks()
+    names = path.dictionary.to_pylist()
+    texts = table["text"]
+    return SampleBatch(
+        station,
+        tuple(map(names.__getitem__, path.indices.to_numpy().tolist())),
         numbers(table["time"]),
         np.asarray(table["value"].to_numpy(), np.float64),
         tuple(texts.to_pylist()) if texts.null_count < len(table) else (),

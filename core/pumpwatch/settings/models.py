@@ -164,6 +164,20 @@ class HistorianSettings(_Table):
 
     store: Id = Field(default="embedded", description="Name of the store")
     settings: dict[str, Any] = Field(default_factory=dict, description="The store's own keys")
+    journal_max_bytes: Annotated[int, Field(ge=1_000_000)] = Field(
+        default=2_147_483_648,
+        description="The most that may wait on disk for the store. A full journal refuses: drivers slow down and "
+        "nothing is dropped",
+    )
+    journal_max_days: Annotated[float, Field(gt=0, le=3_650)] = Field(
+        default=30.0, description="The longest that data may wait on disk for the store; then the journal is full"
+    )
+    journal_alarm_at: Annotated[float, Field(gt=0, le=1)] = Field(
+        default=0.1, description="How full the journal is by either bound when the alarm `journal` is raised"
+    )
+    disk_alarm_bytes: Annotated[int, Field(ge=0)] = Field(
+        default=1_073_741_824, description="With less free space on the disk of the data the alarm `disk` is raised"
+    )
 
 
 class DetectionSettings(_Table):
@@ -194,8 +208,9 @@ class DeviceSettings(_Table):
         description="Name of the driver that speaks with it, for example `modbus`; `pumpwatch plugins` lists them"
     )
     line: Line = Field(
-        description="Line it hangs on: `tcp://HOST:PORT` or `serial:PORT?baud=9600&bytesize=8&parity=N&stopbits=1`; "
-        "devices with the same line take turns. `opc.tcp://HOST:PORT` for an OPC UA server; `call:` for a device that "
+        description="Line it hangs on: `tcp://HOST:PORT`, `serial:PORT?baud=9600&bytesize=8&parity=N&stopbits=1`, "
+        "`rfc2217://HOST:PORT?baud=…` for a serial port elsewhere, or `tls://HOST:PORT?ca=…&cert=…&key=…`; devices "
+        "with the same line take turns. `opc.tcp://HOST:PORT` for an OPC UA server; `call:` for a device that "
         "calls this server",
     )
     dispenser: Id | None = Field(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pumpwatch.errors import NotReachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 
 class ScriptedLine:
@@ -26,10 +26,6 @@ class ScriptedLine:
         """Of those who listen."""
         self.broken = False
         """Set it and every question raises ``NotReachable``."""
-
-    async def ask_all(self, requests: Sequence[bytes], complete: Callable[[bytes], int]) -> list[bytes]:
-        """See ``pumpwatch.Line``; the replies come in the order of the requests."""
-        return [await self.ask(request, complete) for request in requests]
 
     async def listen(self) -> ScriptedEar:
         """See ``pumpwatch.Line``."""

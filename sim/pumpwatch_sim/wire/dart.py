@@ -379,8 +379,12 @@ class _Master:
         self._out = False
         self._status = UNPROGRAMMED
         self._visits = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Nothing is known of the pump: it is new, or has started anew."""
         self.tasks += [_cd1(0x00), _cd1(0x02), _cd1(0x03)]
-        for number in range(1, len(side.nozzles) + 1):
+        for number in range(1, len(self._side.nozzles) + 1):
             self._read_totals(number)
 
     def visit(self) -> None:
@@ -405,6 +409,8 @@ class _Master:
                 self._moved(content[3])
             elif code == 0x01 and len(content) == 1:
                 self._turned(content[0], volunteered)
+            elif code == 0x05 and content == bytes((CPU_RESET,)):
+                self._begin()
 
     def _moved(self, byte: int) -> None:
         out = bool(byte & 0x10)

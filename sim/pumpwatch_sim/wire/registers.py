@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from pumpwatch.model import NozzleState
 from pumpwatch_sim.wire.modbus import OutsideError
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ PULSE_TENTHS_ML = 100
 """Every encoder here gives a pulse for each 0.01 L."""
 NO_TAX_RECORD = 0xFFFF_FFFF
 IDENTITY_END = 84
+FLAGS = 1
+SELF_LOCK = 0x0002
+"""Of the flags: a nozzle has locked itself."""
 CLOCK = 50
 LIVE, LIVE_SIZE, LIVE_END = 100, 20, 180
 SALES, SALE_SIZE, SALES_END = 200, 32, 712
@@ -24,6 +28,7 @@ GRADES = {"92#": 92, "95#": 95, "98#": 98, "0#": 0}
 
 _IDENTITY = struct.Struct(">HH16s16s16s32s16s4x64s")
 _CLOCK = struct.Struct(">I")
+_FLAGS = struct.Struct(">H")
 _LIVE = struct.Struct(">HHIIHHQQI4x")
 _SALE = struct.Struct(">IIIIIHHQQIHHIII4x")
 _SPANS = ((0, IDENTITY_END), (LIVE, LIVE_END), (SALES, SALES_END))
@@ -73,6 +78,8 @@ class DispenserRegisters:
                 ascii16(identity.tax_serial),
                 b"".join(ascii16(serial).ljust(16, b"\0") for serial in identity.encoder_serials),
             )
+        locked = any(nozzle.state is NozzleState.LOCKED for nozzle in dispenser.nozzles)
+        _FLAGS.pack_into(self._image, 2 * FLAGS, SELF_LOCK if locked else 0)
         _CLOCK.pack_into(self._image, 2 * CLOCK, dispenser.now_s)
 
     def _render_live(self, first: int, last: int) -> None:

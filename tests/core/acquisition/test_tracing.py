@@ -79,3 +79,61 @@ async def test_who_looks_on_slowly_misses_the_oldest() -> None:
         assert queue.qsize() == MOST_WAITING
         assert queue.get_nowait().data == b"10"
     assert line.on_bytes is None
+
+
+@asynccontextmanager
+async def bus():
+    """A line on which the returned function speaks, and two devices that listen there."""
+    writers: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_server(lambda reader, writer: writers.put_nowait(writer), "127.0.0.1", 0)
+    line = WireLine(LineAddress.parse(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+    ears = []
+
+    async def open_() -> None:
+        ears.append(await line.listen())
+
+    async def speak(words: bytes) -> None:
+        if not opened:
+            opened.append(await writers.get())
+        opened[0].write(words)
+        while not ears[0].heard():  # noqa: ASYNC110 - an ear is asked
+            await asyncio.sleep(0)
+
+    opened: list[asyncio.StreamWriter] = []
+    sites = (Site("S", "A"), Site("S", "B"))
+    tracings = [Tracing(Asker(PluginSettings(), site, line), SystemClock()) for site in sites]
+    async with asyncio.timeout(30):
+        try:
+            yield tracings, open_, speak
+        finally:
+            assert line.on_bytes is None
+            line.close()
+            for writer in opened:
+                writer.close()
+            server.close()
+            await server.wait_closed()
+
+
+def shown(queue: asyncio.Queue) -> list[bytes]:
+    return [queue.get_nowait().data for _ in range(queue.qsize())]
+
+
+async def test_a_line_that_is_listened_to_only_later_is_seen() -> None:
+    """What one traces is a device that is down."""
+    async with bus() as ((tracing, _), open_, speak):
+        with tracing.looking_on() as queue:
+            with tracing.turn():
+                await open_()
+            await speak(b"one")
+            assert shown(queue) == [b"one"]
+
+
+async def test_two_devices_of_one_bus_are_seen_together() -> None:
+    async with bus() as ((first, second), open_, speak):
+        await open_()
+        with first.looking_on() as one:
+            await speak(b"one")
+            with second.looking_on() as two, first.looking_on() as another:
+                await speak(b"two")
+            await speak(b"three")
+        assert (shown(one), shown(two), shown(another)) == ([b"one", b"two", b"three"], [b"two"], [b"two"])

@@ -209,6 +209,45 @@ async def test_few_calls_wait_together(serving: Serving, monkeypatch: pytest.Mon
         assert await bring(server.http) == 401
 
 
+async def test_one_address_does_not_keep_the_others_out(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bodies that never end, for every device, without credentials."""
+    monkeypatch.setattr(calls, "MOST_TOGETHER", calls.MOST_OF_ADDRESS + 1)
+    names = ("PTS", "PTS2", "PTS3")
+    device = CONFIG[CONFIG.index("  [[stations.devices]]") : CONFIG.index('  [[stations.devices]]\n  id = "TLS"')]
+    more = "".join(
+        device.replace('id = "PTS"', f'id = "{name}"').replace("S01-N01", f"S01-N0{place}")
+        for place, name in enumerate(names[1:], 2)
+    )
+    ended = asyncio.Event()
+
+    async def dribble() -> AsyncIterator[bytes]:
+        yield b"{"
+        await ended.wait()
+
+    async with serving(config=CONFIG + more) as server, elsewhere(server, "192.0.2.66") as hostile:
+        paths = [f"/call/S01/{name}" for name in names for _ in range(calls.MOST_WAITING)]
+        bodies = [asyncio.create_task(hostile.post(path, content=dribble())) for path in paths]
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert (await server.bring(1)).status_code == 200
+        ended.set()
+        said = [answer.status_code for answer in await asyncio.gather(*bodies)]
+        assert sorted(said) == [401] * calls.MOST_OF_ADDRESS + [429] * (len(paths) - calls.MOST_OF_ADDRESS)
+        assert (await hostile.post(PATH, content=b"{}")).status_code == 401, "it may call again"
+
+
+async def test_a_body_that_does_not_begin_is_given_up_sooner(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing() -> AsyncIterator[bytes]:
+        await asyncio.get_running_loop().create_future()
+        yield b""
+
+    monkeypatch.setattr(calls, "FIRST_S", 0.05)
+    async with serving() as server:
+        answer = await server.http.post(PATH, content=nothing())
+        assert answer.status_code == 408
+        assert "after 0.05 s" in answer.json()["error"]
+
+
 async def test_what_is_not_on_disk_is_not_confirmed(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving() as server:
         append = server.engine.historian.journal.append

@@ -28,7 +28,7 @@ async def test_a_reading_reaches_hub_and_history(rig) -> None:
         assert r.engine.hub.latest[path].value == 12.34
         await r.until(lambda: r.engine.historian.acknowledged)
         now = r.clock.now()
-        found = await r.engine.series(path, now - timedelta(minutes=1), now + timedelta(seconds=1), 10)
+        found = await r.engine.historian.series(path, now - timedelta(minutes=1), now + timedelta(seconds=1), 10)
         assert found.samples.values.tolist()[-1] == 12.34
 
 

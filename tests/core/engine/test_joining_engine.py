@@ -195,3 +195,46 @@ async def test_what_waits_at_a_stop_is_kept_and_completed_after_the_restart(rig:
         assert [e.detail["code"] for e in events] == [CHANNEL_UNHEARD], "no edit, nothing unmatched"
         fillings = [r for r in one.published if isinstance(r, Transaction)]
         assert [s.seq for s in fillings] == [2, 1], "each once; the one that was kept only when it was whole"
+
+
+async def test_what_waits_is_kept_at_once_and_completed_after_a_crash(rig: Callable[[], Any]) -> None:
+    async with rig() as one:
+        await one.pass_time(5)
+        sale = one.sale()
+        one.devices.pump.append(sale)
+        await one.pass_time(3)
+        assert sale not in one.published
+        assert await one.stored() == ([sale], []), "rules do not see it yet, but it is kept"
+        one.engine.acquisition.joining.flush = dict  # the machine stops without a word
+    async with rig() as one:
+        await one.pass_time(3)
+        assert [r for r in one.published if isinstance(r, Transaction)] == [], "it waits again"
+        told_again = [one.sale(2), sale]
+        one.devices.pump += told_again
+        one.devices.tax.append(one.taxed(told_again[0]))
+        await one.pass_time(40)
+        one.devices.tax.append(replace(one.taxed(sale), seen_after=None))
+        await one.pass_time(620, 5.0)
+        sales, events = await one.stored()
+        assert {s.seq: s.tax_l for s in sales} == {1: 30.0, 2: 30.0}
+        assert [event.detail["code"] for event in events] == [CHANNEL_UNHEARD], "no edit, nothing unmatched"
+        fillings = [r for r in one.published if isinstance(r, Transaction) and r.seq == 1]
+        assert [(s.seq, s.tax_l) for s in fillings] == [(1, None), (1, 30.0)]
+
+
+async def test_after_a_crash_a_filling_is_judged_though_its_channel_stays_silent(rig: Callable[[], Any]) -> None:
+    async with rig() as one:
+        await one.pass_time(5)
+        sale = one.sale()
+        one.devices.pump.append(sale)
+        await one.pass_time(3)
+        one.engine.acquisition.joining.flush = dict
+    async with rig() as one:
+        await one.pass_time(40)
+        assert [r for r in one.published if isinstance(r, Transaction)] == [sale]
+        sales, events = await one.stored()
+        assert sales == [sale]
+        assert [event.detail["code"] for event in events] == [CHANNEL_UNHEARD]
+    async with rig() as one:
+        await one.pass_time(40)
+        assert [r for r in one.published if isinstance(r, Transaction)] == [], "decided before the second stop"

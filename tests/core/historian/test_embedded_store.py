@@ -60,11 +60,6 @@ def segment_files(folder: Path) -> list[Path]:
     return sorted((folder / "samples").glob("*.parquet"))
 
 
-async def merged(store: EmbeddedStore) -> None:
-    if store._merge is not None:
-        await asyncio.wrap_future(store._merge)
-
-
 def test_the_core_registers_it_like_a_plugin() -> None:
     assert pumpwatch_stores() == [EmbeddedStore]
     assert EmbeddedStore.name == "embedded"
@@ -152,8 +147,8 @@ async def test_many_small_segments_become_one_and_say_the_same(folder: Path, mak
             }
         await store.write(batches)
         if write % 3 == 0:
-            await merged(store)
-    await merged(store)
+            await store.tidied()
+    await store.tidied()
     assert any("-2-" in f.name for f in segment_files(folder))  # merged at least twice
     for path in {p for p, _ in want}:
         found = await everything(store, path, start)
@@ -178,7 +173,7 @@ async def test_a_large_merge_streams_paths_that_fill_many_row_groups(
                 "S01", (f"S01/D1/{name}",) * n, at, np.arange(n) * 2.0 + half, (), np.zeros(n, np.uint8)
             )
             await store.write([Batch("S01", samples, (), start)])
-            await merged(store)
+            await store.tidied()
     assert len(segment_files(folder)) == 1
     for name in ("a", "b"):
         found = await everything(store, f"S01/D1/{name}", start)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -354,3 +355,28 @@ async def test_a_store_that_tells_nothing_of_itself_is_written_to_within_moments
         assert store.writes == [[1]]
         assert (historian.stored_samples, historian.damage) == (2, ())
         assert await values(historian, start) == [1.0]
+
+
+async def test_a_filling_told_again_otherwise_is_kept_as_evidence_through_the_journal(
+    tmp_path: Path, make_batch: Make, start: datetime
+) -> None:
+    """C07: the first report stands everywhere, and that another came is itself a record."""
+    first = Transaction("S01-N01", 7, start, start, 20.0, 150.0, 7.5, tax_l=20.0, raw=b"first")
+    edited = replace(first, volume_l=18.0, tax_l=18.0, raw=b"edited")
+    store = EmbeddedStore(EmbeddedStore.Settings(), tmp_path / "embedded")
+    soon = start + timedelta(days=1)
+    async with Historian.open(tmp_path, store, SystemClock(), gather_s=3_600.0) as historian:
+        await historian.keep(make_batch(0, records=(first,)))
+        await historian.journaled()
+        await historian.keep(make_batch(1, records=(edited,)))
+        await historian.journaled()
+        for _ in range(2):
+            (known,) = await historian.transactions(nozzle_id="S01-N01")
+            assert (known.volume_l, known.tax_l, known.raw) == (20.0, 20.0, b"first")
+            await historian.flush()
+        await historian.keep(make_batch(2, records=(edited,)))  # and once more
+        await historian.flush()
+        (event,) = await historian.records(DeviceEvent, start=start - timedelta(days=1), end=soon)
+    assert isinstance(event, DeviceEvent)
+    detail = {"code": "resubmitted", "seq": 7, "field": "volume_l", "first": 20.0, "later": 18.0}
+    assert (event.kind, event.device_id, event.detail) == (EventKind.ALARM, "S01-N01", detail)

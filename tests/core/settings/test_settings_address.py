@@ -23,6 +23,19 @@ def test_serial() -> None:
     assert LineAddress.parse("serial:COM3").device == "COM3"
 
 
+def test_a_port_elsewhere_is_set_as_one_here() -> None:
+    address = LineAddress.parse("rfc2217://10.0.0.9:4001?baud=19200&parity=e")
+    assert (address.host, address.port, address.baud, address.parity) == ("10.0.0.9", 4001, 19200, "E")
+    assert str(address) == "rfc2217://10.0.0.9:4001?baud=19200&bytesize=8&parity=E&stopbits=1"
+    assert address.wire == "rfc2217://10.0.0.9:4001"
+
+
+def test_tls() -> None:
+    address = LineAddress.parse("tls://10.0.0.9:802?ca=/etc/station.pem&cert=own.pem&key=own.key&name=pump-1")
+    assert (address.ca, address.cert, address.key, address.name) == ("/etc/station.pem", "own.pem", "own.key", "pump-1")
+    assert str(LineAddress.parse("tls://10.0.0.9:802")) == "tls://10.0.0.9:802"
+
+
 def test_defaults_written_out_are_the_same_line() -> None:
     assert LineAddress.parse("serial:/dev/ttyS1") == LineAddress.parse("serial:/dev/ttyS1?baud=9600&parity=N")
     assert hash(LineAddress.parse("serial:/dev/ttyS1")) == hash(LineAddress.parse("serial:/dev/ttyS1?stopbits=1"))
@@ -31,7 +44,12 @@ def test_defaults_written_out_are_the_same_line() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("rfc2217://10.0.0.1:4001", "not supported yet"),
+        ("rfc2217:10.0.0.1:4001", "two slashes"),
+        ("rfc2217://10.0.0.1:4001?speed=9600", "unknown option `speed`"),
+        ("rfc2217://10.0.0.1:4001?parity=X", "N, E, O, M, S"),
+        ("tls://10.0.0.1", "tls://HOST:PORT"),
+        ("tls://10.0.0.1:802?baud=9600", "unknown option `baud`"),
+        ("tls://10.0.0.1:802?key=own.key", "cert=…"),
         ("tcp:10.0.0.1:502", "two slashes"),
         ("tcp://10.0.0.1", "tcp://HOST:PORT"),
         ("tcp://:502", "tcp://HOST:PORT"),
@@ -50,9 +68,9 @@ def test_defaults_written_out_are_the_same_line() -> None:
         ("serial:/dev/ttyS1?parity=X", "N, E, O, M, S"),
         ("serial:/dev/ttyS1?bytesize=9", "5, 6, 7, 8"),
         ("serial:/dev/ttyS1?stopbits=3", "1, 1.5, 2"),
-        ("tcp", "begins with tcp://, serial:"),
-        ("/dev/ttyS1", "begins with tcp://, serial:"),
-        ("", "begins with tcp://, serial:"),
+        ("tcp", "begins with tcp://, tls://"),
+        ("/dev/ttyS1", "begins with tcp://, tls://"),
+        ("", "begins with tcp://, tls://"),
     ],
 )
 def test_what_cannot_be_a_line_is_refused_with_a_remedy(text: str, says: str) -> None:
@@ -64,7 +82,7 @@ def test_what_cannot_be_a_line_is_refused_with_a_remedy(text: str, says: str) ->
 
 
 @settings(deadline=None)
-@given(st.one_of(st.text(), st.from_regex(r"(tcp://|serial:)[!-~]{0,40}", fullmatch=True)))
+@given(st.one_of(st.text(), st.from_regex(r"(tcp://|tls://h:1|rfc2217://h:1|serial:)[!-~]{0,40}", fullmatch=True)))
 def test_any_text_is_read_or_refused_and_what_is_read_reads_back(text: str) -> None:
     try:
         address = LineAddress.parse(text)

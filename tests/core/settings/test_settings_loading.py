@@ -142,9 +142,9 @@ def device(**keys: str) -> str:
 
 
 def test_a_bad_line_address() -> None:
-    problem = only("[[stations]]\nid = 'S01'\n" + device(line="'rfc2217://10.0.0.1:4001'"))
+    problem = only("[[stations]]\nid = 'S01'\n" + device(line="'udp://10.0.0.1:4001'"))
     assert (problem.line, problem.place) == (6, "stations[0].devices[0].line")
-    assert "not supported yet" in problem.message
+    assert "rfc2217://" in problem.message
     assert "tcp://" in problem.remedy
 
 

@@ -14,7 +14,7 @@ from pumpwatch.cli.benching import alarm, detect, poll, sim, store
 from pumpwatch.cli.output import AsJson, show, show_json, stderr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 
 class Suite(StrEnum):
@@ -27,7 +27,7 @@ class Suite(StrEnum):
     STORE = "store"
 
 
-SUITES: dict[Suite, Callable[[], tuple[dict[str, float], dict[str, float]]]] = {
+SUITES: dict[Suite, Callable[[], tuple[Mapping[str, float], Mapping[str, float | str]]]] = {
     Suite.ALARM: alarm.measure,
     Suite.DETECT: detect.measure,
     Suite.POLL: poll.measure,
@@ -58,9 +58,13 @@ def bench(
     if as_json:
         show_json(result)
     else:
-        rows = [{"figure": k, "value": f"{v:,.4g}"} for k, v in result["figures"].items()]
-        rows += [{"figure": f"baseline: {k}", "value": f"{v:,.4g}"} for k, v in result["baselines"].items()]
+        rows = [{"figure": k, "value": _shown(v)} for k, v in result["figures"].items()]
+        rows += [{"figure": f"baseline: {k}", "value": _shown(v)} for k, v in result["baselines"].items()]
         show(rows, as_json=False, title=result["machine"]["cpu"])
+
+
+def _shown(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,.4g}"
 
 
 def _machine() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """A Modbus TCP server that does as little as can be: any register read is answered with the same registers.
 
+All that were received together are answered with one write, as a gateway does that takes several at a time.
 Run as a process of its own, it prints its port and serves until standard input closes.
 """
 
@@ -15,10 +16,11 @@ REQUEST = 12
 _VALUES = struct.pack(">125H", *range(1000, 1125))
 
 
-class _Peer(asyncio.Protocol):
+class _Peer(asyncio.BufferedProtocol):
     """One connection."""
 
     def __init__(self) -> None:
+        self._buffer = memoryview(bytearray(1 << 14))
         self._pending = b""
         self._transport: asyncio.Transport | None = None
 
@@ -26,9 +28,13 @@ class _Peer(asyncio.Protocol):
         """Keep it."""
         self._transport = cast("asyncio.Transport", transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where requests are put."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Answer every request that is whole."""
-        pending = self._pending + data
+        pending = self._pending + self._buffer[:nbytes]
         whole = len(pending) - len(pending) % REQUEST
         self._pending = pending[whole:]
         answers = [_answer(pending[start : start + REQUEST]) for start in range(0, whole, REQUEST)]

@@ -8,14 +8,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import selectors
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -33,42 +37,75 @@ from pumpwatch.settings import AcquisitionSettings, LineAddress
 if TYPE_CHECKING:
     from pumpwatch.contracts import Driver
 
-SECONDS = 2.0
-"""Length of each measured round."""
+SECONDS = 0.4
+"""Length of each measured stretch; they alternate, so that a machine that others use too slows all alike."""
+STRETCHES = 15
 ROUNDS = 5
-CONNECTIONS = 4
+"""Of the county with and without a dead device."""
+CONNECTIONS = 50
+GATEWAYS = 4
+"""Connections on which several reads are under way."""
 BLOCK = 60
 """Registers of a read."""
 BLOCKS = 16
 """Reads of which a pipelined scan is made."""
 DEVICES = 50
 SCANNED_S = 8.0
-"""Of the county with and without a dead device."""
+"""Length of each of its rounds."""
 KINDS = (("u32", 2),) * 3 + (("u16", 1),) * 9
 """Types and widths of a quarter of a block."""
 
 
 def measure() -> tuple[dict[str, float], dict[str, float]]:
-    """Ratios to pymodbus's asynchronous client, per CPU-second of the client, and what a dead device costs others."""
+    """Ratios to pymodbus's asynchronous client, per CPU-second of the client, and what a dead device costs others.
+
+    ``…_user`` are the same by user time, without what the system spends on sending and receiving. The bare socket does
+    nothing else: no client that asks one question at a time can be better than its ratio to pymodbus. It makes a call
+    to send and one to receive a block, as ours and pymodbus do, and they one more to wait, shared by all connections
+    that are ready; pipelined, the three are shared by all blocks of a scan.
+    """
     with tempfile.TemporaryDirectory() as scratch, _server() as port:
         one, many = Path(scratch) / "one.toml", Path(scratch) / "many.toml"
         _write_map(one, 1)
         _write_map(many, BLOCKS)
-        on_asyncio = asyncio.run(_compare(port, one, many))
-        figures = {
-            "modbus_vs_pymodbus_asyncio": on_asyncio["ours"] / on_asyncio["pymodbus"],
-            "modbus_pipelined_vs_pymodbus": on_asyncio["pipelined"] / on_asyncio["pymodbus"],
-        }
-        baselines = {"pymodbus_block_reads_per_cpu_s": on_asyncio["pymodbus"]}
-        if (uvloop := loop_factory()) is not None:
-            with asyncio.Runner(loop_factory=uvloop) as runner:
-                on_uvloop = runner.run(_compare(port, one, many))
-            figures["modbus_vs_pymodbus_uvloop"] = on_uvloop["ours"] / on_asyncio["pymodbus"]
-            figures["modbus_pipelined_uvloop_vs_pymodbus"] = on_uvloop["pipelined"] / on_asyncio["pymodbus"]
-            baselines["pymodbus_block_reads_per_cpu_s_uvloop"] = on_uvloop["pymodbus"]
+        rates = _compare(port, one, many)
+        figures, baselines = _ratios(rates)
         figures["dead_device_p99_ratio"], baselines["scan_delay_p99_ms"] = asyncio.run(_dead_device(port, one))
     of_opcua, beside = opcua.measure()
     return figures | of_opcua, baselines | beside
+
+
+class _Rate(NamedTuple):
+    """Blocks per CPU-second of this process in one stretch."""
+
+    all: float
+    user: float
+
+
+def _ratios(rates: Mapping[str, Sequence[_Rate]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Figures and baselines: the median of what was measured side by side."""
+    named = {
+        "modbus_vs_pymodbus_asyncio": "asyncio ours",
+        "modbus_pipelined_vs_pymodbus": "asyncio pipelined",
+        "modbus_vs_pymodbus_uvloop": "uvloop ours",
+        "modbus_pipelined_uvloop_vs_pymodbus": "uvloop pipelined",
+        "bare_socket_vs_pymodbus": "bare",
+    }
+    theirs, figures = rates["asyncio pymodbus"], {}
+    for figure, way in named.items():
+        pairs = list(zip(rates.get(way, ()), theirs, strict=False))
+        if pairs:
+            figures[figure] = float(np.median([ours.all / other.all for ours, other in pairs]))
+            figures[f"{figure}_user"] = float(np.median([ours.user / other.user for ours, other in pairs]))
+    baselines = {
+        "pymodbus_block_reads_per_cpu_s": "asyncio pymodbus",
+        "pymodbus_block_reads_per_cpu_s_uvloop": "uvloop pymodbus",
+        "bare_socket_blocks_per_cpu_s": "bare",
+    }
+    medians = {
+        name: float(np.median([rate.all for rate in rates[way]])) for name, way in baselines.items() if way in rates
+    }
+    return figures, medians
 
 
 @contextlib.contextmanager
@@ -99,55 +136,123 @@ def _drivers(port: int, file: Path, count: int, outstanding: int = 1) -> tuple[l
     return lines, [kind(settings, Site("S01", f"D{n}"), line) for n, line in enumerate(lines, 1)]
 
 
-async def _compare(port: int, one: Path, many: Path) -> dict[str, float]:
-    """Blocks per CPU-second of each; the rounds alternate."""
-    try:
-        from pymodbus.client import AsyncModbusTcpClient  # noqa: PLC0415 - the peer; an extra
-    except ImportError as error:
-        raise BadConfig("the poll suite measures against pymodbus; run: pip install 'pumpwatch[modbus]'") from error
-    clients = [AsyncModbusTcpClient("127.0.0.1", port=port) for _ in range(CONNECTIONS)]
-    for client in clients:
-        await client.connect()
-    lines, drivers = _drivers(port, one, CONNECTIONS)
-    more_lines, wide = _drivers(port, many, CONNECTIONS, outstanding=BLOCKS)
-    tags, all_tags = drivers[0].tags(), wide[0].tags()
-
-    async def ours(i: int) -> int:
-        await drivers[i].read(tags, datetime.now(UTC))
-        return 1
-
-    async def pipelined(i: int) -> int:
-        await wide[i].read(all_tags, datetime.now(UTC))
-        return BLOCKS
-
-    async def pymodbus(i: int) -> int:
-        await clients[i].read_holding_registers(0, count=BLOCK, device_id=1)
-        return 1
-
-    found: dict[str, list[float]] = {"ours": [], "pipelined": [], "pymodbus": []}
-    for _ in range(ROUNDS):
-        for name, work in (("ours", ours), ("pipelined", pipelined), ("pymodbus", pymodbus)):
-            found[name].append(await _closed_loop(work))
-    for client in clients:
-        client.close()
-    for line in (*lines, *more_lines):
-        line.close()
-    return {name: float(np.median(rates)) for name, rates in found.items()}
+def _compare(port: int, one: Path, many: Path) -> dict[str, list[_Rate]]:
+    """The rates of each way, stretch by stretch."""
+    found: dict[str, list[_Rate]] = {}
+    bare = [socket.create_connection(("127.0.0.1", port)) for _ in range(CONNECTIONS)]
+    with contextlib.ExitStack() as stack:
+        loops = {"asyncio": stack.enter_context(asyncio.Runner())}
+        if (uvloop := loop_factory()) is not None:
+            loops["uvloop"] = stack.enter_context(asyncio.Runner(loop_factory=uvloop))
+        clients = {name: runner.run(_Clients.connected(port, one, many)) for name, runner in loops.items()}
+        for _ in range(STRETCHES):
+            for name, runner in loops.items():
+                for way in ("ours", "pipelined", "pymodbus"):
+                    found.setdefault(f"{name} {way}", []).append(runner.run(clients[name].stretch(way)))
+            found.setdefault("bare", []).append(_bare(bare))
+        for name, runner in loops.items():
+            runner.run(clients[name].close())
+    for connection in bare:
+        connection.close()
+    return found
 
 
-async def _closed_loop(work: Callable[[int], Awaitable[int]]) -> float:
-    """Blocks per CPU-second of this process, each connection asking as soon as it was answered."""
-    deadline = time.monotonic() + SECONDS
-    blocks = 0
+class _Clients:
+    """Ours, and pymodbus's, all connected; on one loop."""
 
-    async def one(i: int) -> None:
-        nonlocal blocks
-        while time.monotonic() < deadline:
-            blocks += await work(i)
+    def __init__(self, port: int, one: Path, many: Path) -> None:
+        try:
+            from pymodbus.client import AsyncModbusTcpClient  # noqa: PLC0415 - the peer; an extra
+        except ImportError as error:
+            raise BadConfig("the poll suite measures against pymodbus; run: pip install 'pumpwatch[modbus]'") from error
+        self._pymodbus = [AsyncModbusTcpClient("127.0.0.1", port=port) for _ in range(CONNECTIONS)]
+        lines, self._drivers = _drivers(port, one, CONNECTIONS)
+        more, self._wide = _drivers(port, many, GATEWAYS, outstanding=BLOCKS)
+        self._lines = [*lines, *more]
+        self._tags, self._all_tags = tuple(self._drivers[0].tags()), tuple(self._wide[0].tags())
 
-    began = time.process_time()
-    await asyncio.gather(*(one(i) for i in range(CONNECTIONS)))
-    return blocks / (time.process_time() - began)
+    @classmethod
+    async def connected(cls, port: int, one: Path, many: Path) -> _Clients:
+        """Every connection open and every scan planned."""
+        clients = cls(port, one, many)
+        for client in clients._pymodbus:
+            await client.connect()
+        for work, count in clients._ways().values():
+            for i in range(count):
+                await work(i)
+        return clients
+
+    def _ways(self) -> dict[str, tuple[Callable[[int], Awaitable[int]], int]]:
+        """What one connection does and how many blocks it brings, and on how many connections."""
+
+        async def ours(i: int) -> int:
+            await self._drivers[i].read(self._tags, datetime.now(UTC))
+            return 1
+
+        async def pipelined(i: int) -> int:
+            await self._wide[i].read(self._all_tags, datetime.now(UTC))
+            return BLOCKS
+
+        async def pymodbus(i: int) -> int:
+            await self._pymodbus[i].read_holding_registers(0, count=BLOCK, device_id=1)
+            return 1
+
+        return {
+            "ours": (ours, CONNECTIONS),
+            "pipelined": (pipelined, GATEWAYS),
+            "pymodbus": (pymodbus, CONNECTIONS),
+        }
+
+    async def stretch(self, way: str) -> _Rate:
+        """Each connection asks as soon as it was answered."""
+        work, count = self._ways()[way]
+        deadline = time.monotonic() + SECONDS
+
+        async def one(i: int) -> int:
+            blocks = 0
+            while time.monotonic() < deadline:
+                blocks += await work(i)
+            return blocks
+
+        began = os.times()
+        return _rate(sum(await asyncio.gather(*(one(i) for i in range(count)))), began)
+
+    async def close(self) -> None:
+        """Let go of all."""
+        for client in self._pymodbus:
+            client.close()
+        for line in self._lines:
+            line.close()
+        await asyncio.sleep(0)  # the loop closes what was let go
+
+
+def _bare(connections: Sequence[socket.socket]) -> _Rate:
+    """What sending and receiving cost at the least: no loop, no task, and nothing is looked at."""
+    request = struct.pack(">HHHBBHH", 0, 0, 6, 1, 3, 0, BLOCK)
+    size = 9 + 2 * BLOCK
+    with selectors.DefaultSelector() as selector:
+        began = os.times()
+        for connection in connections:
+            connection.setblocking(False)
+            selector.register(connection, selectors.EVENT_READ)
+            connection.send(request)
+        deadline, waiting, blocks = time.monotonic() + SECONDS, len(connections), 0
+        while waiting:
+            goes_on = time.monotonic() < deadline
+            for key, _ in selector.select():
+                connection = cast("socket.socket", key.fileobj)
+                blocks += len(connection.recv(512)) // size
+                if goes_on:
+                    connection.send(request)
+                else:
+                    waiting -= 1
+        return _rate(blocks, began)
+
+
+def _rate(blocks: int, began: os.times_result) -> _Rate:
+    ended = os.times()
+    user, system = ended.user - began.user, ended.system - began.system
+    return _Rate(blocks / max(user + system, 1e-3), blocks / max(user, 1e-3))
 
 
 async def _dead_device(port: int, file: Path) -> tuple[float, float]:

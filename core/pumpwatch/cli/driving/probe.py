@@ -1,4 +1,4 @@
-"""``pumpwatch driver probe``: what hangs on an unknown line. It listens first, and asks only where nobody speaks."""
+"""``pumpwatch driver probe``: what hangs on an unknown line. It listens; it asks only what its user has agreed to."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.progress import Progress
 
+from pumpwatch.cli.driving.orders import orders_in
 from pumpwatch.cli.output import AsJson, PluginsDir, show, stderr
 from pumpwatch.errors import BadConfig, NotReachable, PumpwatchError
 from pumpwatch.line import WireLine
@@ -17,14 +18,16 @@ from pumpwatch.plugins import Plugins
 from pumpwatch.settings import LineAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-    from pumpwatch.contracts import Probe
+    from pumpwatch.contracts import Driver, Probe
 
-LISTENED_S: Final = 2.0
-"""A controller asks its pumps several times a second."""
+LISTENED_S: Final = 10.0
+"""A controller asks its pumps several times a second; a collector at a tax port asks every four seconds and more."""
 ANSWERED_S: Final = 0.3
 """The slowest of the protocols answers within a tenth of a second; a gateway may take longer."""
+SHOWN: Final = 24
+"""Bytes of a question that are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,24 +49,36 @@ def add_to(group: typer.Typer) -> None:
 
 def probe(
     line: Annotated[str, typer.Argument(help="tcp://HOST:PORT or serial:PORT; options that are given are kept.")],
+    ask: Annotated[
+        str | None, typer.Option("--ask", help="Where nobody speaks, send this driver's questions.", metavar="DRIVER")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Agree to what --ask will send without being asked.")] = False,
     plugins_dir: PluginsDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find out speed, parity, protocol and address of what is on a line. Nothing is changed there.
+    """Find out speed, parity, protocol and address of what is on a line, by listening. Nothing is sent.
 
-    It listens first. Where somebody speaks already it sends nothing; else it asks what no device minds.
+    With --ask DRIVER, and where nobody speaks, that driver's questions are sent, after they have been shown and agreed
+    to: on a line that carries another protocol the same bytes may be orders, even free a pump.
     """
     address = LineAddress.parse(line)
     if address.scheme not in {"tcp", "serial"}:
         raise BadConfig(f"{line}: only lines of bytes can be probed; name a tcp:// or serial: line")
     kinds = Plugins.discover((), plugins_dir).drivers
-    probes = [(name, each) for name, kind in sorted(kinds.items()) for each in kind.probes()]
+    asked = questions(kinds, ask) if ask else []
+    if asked:
+        _show_questions(asked)
+        if not yes:
+            typer.confirm(f"Is {address} certainly a line of {ask} devices and no other?", abort=True, err=True)
+    ears = [(name, each) for name, kind in sorted(kinds.items()) for each in kind.probes() if not each.request]
     with Progress(console=stderr, transient=True) as bar:
         task = bar.add_task("listening", total=None)
-        found = asyncio.run(look(address, probes, "?" in line, lambda text: bar.update(task, description=text)))
+        found = asyncio.run(look(address, ears, asked, "?" in line, lambda text: bar.update(task, description=text)))
     rows = [
         {"driver": f.driver, "what": f.what, "line": f.line, "settings": f.settings, "found by": _how(f)} for f in found
     ]
+    if not rows and not asked:
+        stderr.print("Nobody spoke, and nothing was sent. If you know what hangs there, name it: --ask DRIVER.")
     show(rows, as_json=as_json, title="" if as_json or rows else "Devices that could be recognised")
 
 
@@ -71,47 +86,82 @@ def _how(found: Found) -> str:
     return "listening" if found.heard else "asking"
 
 
+def questions(kinds: Mapping[str, type[Driver]], name: str) -> list[tuple[str, Probe]]:
+    """The questions of one driver; before them those of drivers whose devices would take them for an order.
+
+    Such a device answers its own question, and then nothing else is asked. Raises ``BadConfig`` for a driver without
+    questions, and for one whose questions are orders to its own devices.
+    """
+    asked = {each: [p for p in kind.probes() if p.request] for each, kind in sorted(kinds.items())}
+    if not asked.get(name):
+        raise BadConfig(
+            f"--ask {name}: no such driver asks; there are: {', '.join(n for n, own in asked.items() if own)}"
+        )
+    own = [(name, each) for each in asked[name]]
+    mistaken = {order.driver for order in orders_in(each.request for _, each in own)}
+    if name in mistaken:
+        raise BadConfig(f"--ask {name}: its questions are orders to such devices; mend its probes()")
+    first = [(other, each) for other in sorted(mistaken) for each in asked.get(other, ())]
+    return [(other, each) for other, each in first if not orders_in([each.request])] + own
+
+
+def _show_questions(asked: Sequence[tuple[str, Probe]]) -> None:
+    """What will be sent, and what it would be elsewhere."""
+    for name, request in dict.fromkeys((name, each.request) for name, each in asked):
+        more = f" … {len(request)} bytes" if len(request) > SHOWN else ""
+        stderr.print(f"{name:9} {request[:SHOWN].hex(' ')}{more}", highlight=False)
+    for order, told in orders_in(each.request for _, each in asked).items():
+        more = f" … {len(told)} in all" if len(told) > 5 else ""
+        stderr.print(f"To a {order.protocol} device this says: {', '.join(told[:5])}{more}", style="bold red")
+    stderr.print("At another speed or parity a device hears other bytes than these.")
+
+
 async def look(
-    address: LineAddress, probes: Sequence[tuple[str, Probe]], fixed: bool, tell: Callable[[str], object]
+    address: LineAddress,
+    ears: Sequence[tuple[str, Probe]],
+    asked: Sequence[tuple[str, Probe]],
+    fixed: bool,
+    tell: Callable[[str], object],
 ) -> list[Found]:
-    """Listen at every setting of the port that a probe names; ask when nothing was heard at any of them."""
-    settings: dict[LineAddress, list[tuple[str, Probe]]] = {}
-    for name, each in probes:
-        settings.setdefault(_at(address, each, fixed), []).append((name, each))
+    """Listen at every setting of the port that a probe names; when nothing was heard at any of them put ``asked``.
+
+    Nothing is sent that is not in ``asked``, and nothing more once somebody speaks who was not asked, or a device of
+    another driver than the last one's has answered. Raises ``NotReachable`` when somebody speaks whom nobody knows.
+    """
     found: list[Found] = []
     spoken = False
-    for where in settings:
+    for where, those in _by_setting(address, [*ears, *asked], fixed).items():
         tell(f"listening at {where}")
         heard = await _heard(where)
         spoken |= bool(heard)
-        for name, each in probes:
-            if not each.request and _at(address, each, fixed) == where and (what := each.recognise(heard)):
+        for name, each in those:
+            if not each.request and (what := each.recognise(heard)):
                 one = Found(name, what, str(where), dict(each.settings), heard=True)
                 found += [] if one in found else [one]
     if spoken:
         if not found:
             raise NotReachable(f"{address}: somebody speaks, but nothing that a driver knows; nothing was sent")
         return found
-    for where, those in settings.items():
-        line = WireLine(where)
-        try:
-            asked: set[tuple[str, bytes]] = set()
-            for name, each in those:
-                if (name, each.request) in asked:
-                    continue
-                asked.add((name, each.request))
-                tell(f"{name} at {where}")
-                if each.request and (what := await _answer(line, each)):
-                    found.append(Found(name, what, str(where), dict(each.settings), heard=False))
-        finally:
-            line.close()
+    for name in dict.fromkeys(name for name, _ in asked):
+        own = [(other, each) for other, each in asked if other == name]
+        for where, those in _by_setting(address, own, fixed).items():
+            found += await _ask(where, those, tell, is_last=name == asked[-1][0])
+        if found:
+            break
     return found
 
 
-def _at(address: LineAddress, each: Probe, fixed: bool) -> LineAddress:
-    if address.scheme == "tcp" or fixed:
-        return address
-    return replace(address, baud=each.baud, bytesize=each.bytesize, parity=each.parity, stopbits=each.stopbits)
+def _by_setting(
+    address: LineAddress, probes: Sequence[tuple[str, Probe]], fixed: bool
+) -> dict[LineAddress, list[tuple[str, Probe]]]:
+    """The probes by the setting of the port that they need; a TCP line, or one whose options are given, has one."""
+    settings: dict[LineAddress, list[tuple[str, Probe]]] = {}
+    for name, each in probes:
+        where = address
+        if address.scheme != "tcp" and not fixed:
+            where = replace(address, baud=each.baud, bytesize=each.bytesize, parity=each.parity, stopbits=each.stopbits)
+        settings.setdefault(where, []).append((name, each))
+    return settings
 
 
 async def _heard(where: LineAddress) -> bytes:
@@ -124,16 +174,53 @@ async def _heard(where: LineAddress) -> bytes:
         line.close()
 
 
-async def _answer(line: WireLine, each: Probe) -> str:
-    """What answers, or nothing."""
-    said = ""
+async def _ask(
+    where: LineAddress, asked: Sequence[tuple[str, Probe]], tell: Callable[[str], object], *, is_last: bool
+) -> list[Found]:
+    """Who answers at one setting. Raises ``NotReachable`` when somebody speaks who was not asked.
+
+    Before the last driver's questions whatever answers, and be it garbled, may be whom they would be orders to.
+    """
+    found: list[Found] = []
+    put: set[bytes] = set()
+    line = WireLine(where)
+    try:
+        for name, each in asked:
+            if each.request in put:
+                continue
+            put.add(each.request)
+            tell(f"asking as {name} at {where}")
+            what, said = await _answer(line, each)
+            if what:
+                found.append(Found(name, what, str(where), dict(each.settings), heard=False))
+            elif not each.request.startswith(said):  # a converter may give the question back
+                line.close()
+                if not is_last:
+                    raise NotReachable(
+                        f"{where}: a question of {name} was answered with {said[:SHOWN].hex(' ')}; nothing more was sent"
+                    )
+                tell(f"{where}: not an answer of {name}; listening whether somebody else speaks")
+                if await _heard(where):
+                    before = "; ".join(f"{one.driver} {one.what}" for one in found) or "nobody"
+                    raise NotReachable(
+                        f"{where}: somebody speaks who was not asked; nothing more was sent; answered until then: "
+                        f"{before}"
+                    )
+    finally:
+        line.close()
+    return found
+
+
+async def _answer(line: WireLine, each: Probe) -> tuple[str, bytes]:
+    """What answers, or nothing; and the bytes that came."""
+    said, came = "", b""
 
     def complete(received: bytes) -> int:
-        nonlocal said
-        said = each.recognise(received)
+        nonlocal said, came
+        came, said = received, each.recognise(received)
         return len(received) if said else 0
 
     with suppress(TimeoutError, PumpwatchError):
         async with asyncio.timeout(ANSWERED_S):
             await line.ask(each.request, complete)
-    return said
+    return said, came

@@ -28,6 +28,8 @@ PATIENCE_S: Final = 0.3
 """Deadline of a read that should answer at once; one that should not is given up after a part of it."""
 CANCELLED_S: Final = 0.1
 """Within this a driver must let go when it is cancelled."""
+BUSY_S: Final = 0.05
+"""So much work of its own a read may do for each question; meanwhile no other device is served."""
 _MOST_TOLD: Final = 20
 
 Result = TypeVar("Result")
@@ -81,15 +83,15 @@ class Bench:
         await self.driver.connect()
         return await self.driver.read(self.tags, self.case.now + later)
 
-    async def hear_all(self) -> Reading | Exception:
-        """What came of everything that passes on a line that is listened to."""
+    async def hear_all(self, later: timedelta = timedelta(0)) -> Reading | Exception:
+        """What came of everything that passes on a line that is listened to; all of it again at each call."""
         samples: list[Sample] = []
         records: list[Record | SalePart] = []
 
         async def hear() -> None:
             await self.driver.connect()
             while True:
-                reading = await self.driver.read(self.tags, self.case.now)
+                reading = await self.driver.read(self.tags, self.case.now + later)
                 samples.extend(reading.samples)
                 records.extend(reading.records)
                 await asyncio.sleep(0.001)

@@ -18,19 +18,19 @@ from pumpwatch.errors import NotReachable
 from pumpwatch.model import Reading, Transaction
 from pumpwatch.testing.captures import Misbehaviour, TestCase
 from pumpwatch.testing.certifying.bench import (
+    BUSY_S,
     CANCELLED_S,
     PATIENCE_S,
-    invented,
+    Bench,
     let_go,
     on_the_bench,
     open_files,
     truth,
     untrue,
 )
+from pumpwatch.testing.certifying.listening import counted, in_noise, may_work, worked
 from pumpwatch.testing.certifying.subject import Grade, NotApplicableError, Subject, rule
 
-BUSY_S: Final = 0.05
-"""So much work of its own a read may do for each question; meanwhile no other device is served."""
 MOST_DAMAGED: Final = 40
 """Places at which replies are damaged, a case."""
 MOST_KEPT: Final = 4 << 20
@@ -232,8 +232,14 @@ async def _repeated(subject: Subject) -> list[str]:
         async with on_the_bench(subject, case) as bench:
             first = await bench.read()
             again = await bench.read(later=timedelta(seconds=5))
+        async with on_the_bench(subject, case) as bench:
+            anew = await bench.read()
         if isinstance(first, Reading):
-            found += [f"{case.name}, read again: {untrue}" for untrue in untrue(again, {}, truth(first)[1])]
+            _, said = truth(first)
+            found += [f"{case.name}, read again: {untrue}" for untrue in untrue(again, {}, said)]
+            found += [f"{case.name}, after a restart: {untrue}" for untrue in untrue(anew, {}, said)]
+    for case in subject.heard:
+        found += await counted(subject, case)
     return found
 
 
@@ -257,28 +263,8 @@ async def _noise(subject: Subject) -> list[str]:
                     found.append(f"{case.name}, noise {round_} ({noise[:16].hex(' ')} …): {error!r}")
                     break
     for case in _some(subject.heard):
-        found += await _noise_heard(subject, case)
+        found += await in_noise(subject, case)
     return found
-
-
-async def _noise_heard(subject: Subject, case: TestCase) -> list[str]:
-    dice = random.Random(case.name)  # noqa: S311
-    noise = bytearray()
-    for byte in case.capture.passed:
-        noise.append(byte if dice.random() > 0.05 else dice.randrange(256))
-    damaged = TestCase(case.folder, type(case.capture)((), bytes(noise)), case.expected)
-    async with on_the_bench(subject, case) as bench:
-        right = await bench.hear_all()
-    if isinstance(right, Exception):
-        return []
-    _, said = truth(right)
-    async with on_the_bench(subject, damaged) as bench:
-        try:
-            outcome = await bench.hear_all()
-        except Exception as error:
-            return [f"{case.name}, with noise: {error!r}"]
-    records = () if isinstance(outcome, Exception) else outcome.records
-    return [f"{case.name}, with noise: {wrong}" for wrong in invented(records, said)]
 
 
 @rule(
@@ -335,12 +321,27 @@ async def _cancelled_anywhere(subject: Subject) -> list[str]:
                 task = asyncio.ensure_future(bench.driver.read(bench.tags, case.now))
                 await asyncio.wait([task], timeout=PATIENCE_S / 6)
                 found += await _let_go(task, f"{case.name}, at question {silent_from + 1}")
+                if task.done() and not task.cancelled() and task.exception() is None:
+                    break  # that many questions it does not ask
                 bench.device.misbehaviour = Misbehaviour()
-                after = case.differences(await bench.read())
-                after += case.differences(await bench.read()) if after and silent_from else []
-                if after and not silent_from:
-                    found.append(f"{case.name}, cancelled at question {silent_from + 1}, then: {after[0]}")
+                after = await _after(bench, same=not silent_from)
+                found += [f"{case.name}, cancelled at question {silent_from + 1}, then: {d}" for d in after[:1]]
     return found
+
+
+async def _after(bench: Bench, *, same: bool) -> list[str]:
+    """What is wrong after a read that was broken off.
+
+    Where questions had been answered it is right with the second read at the latest; a record may come with either.
+    """
+    first = await bench.read()
+    found = bench.case.differences(first)
+    if not found or same:
+        return found
+    second = await bench.read()
+    if isinstance(first, Reading) and isinstance(second, Reading):
+        second = Reading(second.samples, [*first.records, *second.records])
+    return bench.case.differences(second)
 
 
 @rule(
@@ -415,6 +416,10 @@ async def _never_hogs(subject: Subject) -> list[str]:
             took = time.thread_time() - began
         if took > BUSY_S * max(1, len(bench.device.asked)):
             found.append(f"{case.name}: {took:.2f} s of work for one read")
+    for case in subject.heard:
+        took = min([await worked(subject, case) for _ in range(2)])
+        if took > may_work(case):
+            found.append(f"{case.name}: {took:.2f} s of work for {len(case.capture.passed)} bytes that passed")
     return found
 
 

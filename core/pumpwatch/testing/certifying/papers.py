@@ -10,7 +10,7 @@ from pumpwatch.settings import load_settings
 from pumpwatch.testing.certifying.subject import Grade, NotApplicableError, Subject, Way, rule
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from pumpwatch.contracts import Ear
     from pumpwatch.testing.captures import CallCase, TestCase
@@ -36,10 +36,6 @@ class NoLine:
         self.address = address
 
     async def ask(self, request: bytes, complete: Callable[[bytes], int]) -> bytes:
-        """Must not happen."""
-        raise AssertionError("asked")
-
-    async def ask_all(self, requests: Sequence[bytes], complete: Callable[[bytes], int]) -> list[bytes]:
         """Must not happen."""
         raise AssertionError("asked")
 

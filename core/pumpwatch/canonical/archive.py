@@ -1,0 +1,238 @@
+"""Backups: a folder of files with a list of their SHA-256, checked as a whole before anything of it is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Final
+
+from pumpwatch import __version__
+from pumpwatch.errors import BadConfig, NotReachable, Refused
+
+LIST: Final = "backup.json"
+"""Written last: without it a folder is no backup."""
+CONTENT: Final = "data"
+_VERSION: Final = 1
+_CHUNK: Final = 1024**2
+_NAMED: Final = 20
+"""Damaged files that a message names."""
+_NOT_DATA: Final = frozenset({"lock"})
+"""What an empty data folder may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedFile:
+    """One file of a backup."""
+
+    path: str
+    """Below the data folder, with slashes."""
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Archive:
+    """What a backup says of itself."""
+
+    made: str
+    program: str
+    files: tuple[ArchivedFile, ...]
+    left_out: tuple[str, ...] = ()
+    """What is not in it, as sentences."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(file.size for file in self.files)
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveProgress:
+    """How far a backup or restore is."""
+
+    doing: str
+    done: int
+    total: int
+    """Bytes."""
+
+
+Tell = Callable[[ArchiveProgress], None]
+
+
+def write_archive(
+    sources: Sequence[tuple[str, Path]], folder: Path, made: datetime, left_out: Sequence[str], tell: Tell
+) -> Archive:
+    """Copy files into a new backup, each under its path below the data folder; on disk when this returns.
+
+    Raises ``BadConfig`` when the folder holds something, ``NotReachable`` when its disk is full.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise BadConfig(f"{folder} holds other things; choose a new or an empty folder for the backup")
+    total = sum(path.stat().st_size for _, path in sources)
+    done = 0
+    files = []
+    try:
+        for name, path in sources:
+            target = folder / CONTENT / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("rb") as source, target.open("xb") as copy:
+                digest, size = hashlib.sha256(), 0
+                for chunk in _chunks(source):
+                    copy.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
+                    tell(ArchiveProgress("copying", done + size, total))
+                _to_disk(copy)
+            done += size
+            files.append(ArchivedFile(name, size, digest.hexdigest()))
+        archive = Archive(made.isoformat(), __version__, tuple(files), tuple(left_out))
+        with (folder / LIST).open("x", encoding="utf-8") as out:
+            json.dump(_content(archive), out, indent=1, ensure_ascii=False)
+            out.flush()
+            os.fsync(out.fileno())
+        _sync_folders(folder)
+    except OSError as error:
+        raise NotReachable(
+            f"cannot write the backup to {folder}: {error.strerror}; see that its disk has room"
+        ) from error
+    return archive
+
+
+def read_archive(folder: Path) -> Archive:
+    """What a backup should hold. Raises ``BadConfig`` when the list itself is missing or damaged."""
+    try:
+        told = json.loads((folder / LIST).read_text(encoding="utf-8"))
+        version = told["version"]
+        if version == _VERSION:
+            files = tuple(ArchivedFile(str(f["path"]), int(f["size"]), str(f["sha256"])) for f in told["files"])
+            archive = Archive(str(told["made"]), str(told["program"]), files, tuple(map(str, told["left_out"])))
+            if _content(archive)["sha256"] == told["sha256"] and all(_is_inside(f.path) for f in files):
+                return archive
+    except FileNotFoundError as error:
+        raise BadConfig(f"{folder} is no backup: it has no {LIST}; a backup that was broken off has none") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise BadConfig(f"{folder / LIST} is damaged ({error!r}); take another backup") from error
+    if version != _VERSION:
+        raise BadConfig(f"{folder / LIST} has version {version!r}, this program knows {_VERSION}; install a newer one")
+    raise BadConfig(f"{folder / LIST} is damaged: it was changed after the backup; take another backup")
+
+
+def verify(folder: Path, archive: Archive, tell: Tell) -> None:
+    """Read every file. Raises ``BadConfig`` naming all that are missing or damaged."""
+    wrong, done = [], 0
+    for file in archive.files:
+        path = folder / CONTENT / file.path
+        try:
+            if path.is_symlink() or path.stat().st_size != file.size:
+                wrong.append(f"{file.path} (another length)")
+            else:
+                digest, read = hashlib.sha256(), done
+                with path.open("rb") as opened:
+                    for chunk in _chunks(opened):
+                        digest.update(chunk)
+                        read += len(chunk)
+                        tell(ArchiveProgress("checking", read, archive.size))
+                if digest.hexdigest() != file.sha256:
+                    wrong.append(f"{file.path} (other content)")
+        except OSError as error:
+            wrong.append(f"{file.path} ({error.strerror})")
+        done += file.size
+    if wrong:
+        more = f" and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+        raise BadConfig(
+            f"the backup {folder} is damaged: {', '.join(wrong[:_NAMED])}{more}; nothing was restored: take another one"
+        )
+
+
+def restore(folder: Path, archive: Archive, data: Path, now: datetime, tell: Tell, *, replace: bool) -> Path | None:
+    """Put a verified backup into a data folder that is held; where what stood there was put, if anything.
+
+    Raises ``Refused`` when the folder is not empty and not to be replaced, and ``BadConfig`` when a file changes
+    meanwhile; then the data folder is as it was.
+    """
+    there = [path for path in sorted(data.iterdir()) if path.name not in _NOT_DATA]
+    if there and not replace:
+        raise Refused(
+            f"{data} is not empty ({', '.join(path.name for path in there[:5])} …); restore into another folder with "
+            "--data DIR, or give --replace: then what is there is kept in a folder beside it"
+        )
+    half, aside = data / ".restoring", None
+    try:
+        shutil.rmtree(half, ignore_errors=True)
+        done = 0
+        for file in archive.files:
+            target = half / file.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with (folder / CONTENT / file.path).open("rb") as source, target.open("xb") as copy:
+                digest = hashlib.sha256()
+                for chunk in _chunks(source):
+                    copy.write(chunk)
+                    digest.update(chunk)
+                    done += len(chunk)
+                    tell(ArchiveProgress("restoring", done, archive.size))
+                _to_disk(copy)
+            if digest.hexdigest() != file.sha256:
+                raise BadConfig(f"{folder / CONTENT / file.path} changed while it was read; nothing was restored")
+        _sync_folders(half)
+        there = [path for path in there if path.name != half.name]
+        if there:
+            aside = _unused(data / f"replaced-{now:%Y%m%dT%H%M%SZ}")
+            aside.mkdir()
+            for path in there:
+                path.rename(aside / path.name)
+        for path in sorted(half.iterdir()):
+            path.rename(data / path.name)
+        _sync_folders(data, deep=False)
+    except OSError as error:
+        raise NotReachable(f"cannot restore into {data}: {error.strerror} ({error.filename}); see its disk") from error
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+    return aside
+
+
+def _content(archive: Archive) -> dict[str, Any]:
+    content = {"version": _VERSION, **asdict(archive)}
+    plain = json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+    return {**content, "sha256": hashlib.sha256(plain).hexdigest()}
+
+
+def _is_inside(path: str) -> bool:
+    """Whether it names a file below a folder, whoever wrote it."""
+    parts = PurePosixPath(path).parts
+    return bool(parts) and not path.startswith("/") and "\\" not in path and "\0" not in path and ".." not in parts
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        yield chunk
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_folders(folder: Path, *, deep: bool = True) -> None:
+    """Names to disk."""
+    below: Iterable[Path] = (path for path in folder.rglob("*") if path.is_dir()) if deep else ()
+    for each in (folder, *below):
+        handle = os.open(each, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _unused(path: Path) -> Path:
+    number = 1
+    free = path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free

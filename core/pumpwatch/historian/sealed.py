@@ -1,0 +1,337 @@
+"""The samples of the embedded store: sealed segments and roll-ups, written, read, merged and forgotten as one."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+import pyarrow as pa
+
+from pumpwatch.historian import merging, segments
+from pumpwatch.historian.answers import Asked, newest_of
+from pumpwatch.historian.coding import PathCodes
+from pumpwatch.historian.copying import copy_database_file
+from pumpwatch.historian.manifest import Manifest
+from pumpwatch.historian.rolling import Level, rolled
+from pumpwatch.historian.rollups import Rollups
+from pumpwatch.historian.segments import DAY_US, ODD_DAY, Damaged, Footer, Segment
+from pumpwatch.model import SampleBatch, Summaries
+
+T = TypeVar("T")
+
+_FOOTERS_KEPT: Final = 128
+_ALL: Final = 2**62
+_COLUMNS: Final = ("start_us", "count", "good", "low", "high", "mean", "last")
+_log = logging.getLogger(__name__)
+
+
+class Sealed:
+    """One folder of segments, the list of those in force, and the roll-ups of days that are over.
+
+    A day is over when samples of a later one have come. Then its segments become one and it is rolled up; what comes
+    later still lies in segments of its own, and where it does, the samples answer in place of the roll-ups, until
+    enough has come to roll the day up again. Its methods block and are called from the store's threads.
+    """
+
+    def __init__(self, folder: Path, *, merge_at: int, merge_rows: int) -> None:
+        self.manifest = Manifest(folder / "samples")
+        self.rollups = Rollups(folder / "rollups.sqlite")
+        self._merge_at = merge_at
+        self._merge_rows = merge_rows
+        self._codes = PathCodes()
+        self._footers: OrderedDict[str, Footer] = OrderedDict()
+        self._footers_lock = threading.Lock()
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """What was found damaged and set aside, as sentences."""
+        return self.manifest.damage + self.rollups.damage
+
+    def open(self) -> None:
+        """Raises ``BadConfig`` when the folder cannot be used."""
+        self.manifest.open()
+        self.rollups.open(self.manifest.next_order)
+        self.rollups.freeze(self.manifest.lost)
+
+    def close(self) -> None:
+        """Close the files."""
+        self.rollups.close()
+
+    def copy_to(self, folder: Path) -> None:
+        """All of it, in a folder that is there; roll-ups first: they must not be newer than what they are of."""
+        copy_database_file(self.rollups.path, folder / self.rollups.path.name)
+        self.manifest.copy_to(folder / self.manifest.folder.name)
+
+    def mend(self) -> None:
+        """Read everything; set aside and name what is damaged, and roll up again what can be."""
+        for segment in self.manifest.segments:
+            try:
+                footer = segments.read_footer(self.manifest.folder, segment)
+                for group in range(len(footer.paths)):
+                    segments.read_groups(self.manifest.folder, footer, [group])
+            except (Damaged, FileNotFoundError) as damage:
+                self._set_aside(segment, str(damage))
+        self.rollups.mend()
+        self.tidy(lambda: False)
+
+    # ------------------------------------------------------------ writing; one thread at a time
+
+    def arranged(self, batches: Sequence[SampleBatch]) -> pa.Table:
+        """The samples of these batches as they are sealed."""
+        return segments.arranged(segments.columns(batches, self._codes))
+
+    def seal(self, table: pa.Table) -> None:
+        """Keep an arranged table; on disk when this returns. Raises ``OSError`` on a full disk."""
+        sealed: list[Segment] = []
+        for day, rows in segments.by_day(table):
+            number = self.manifest.number()
+            plan = segments.planned(day, 0, number, number)
+            sealed.append(segments.seal(self.manifest.folder, plan, iter([rows])))
+        if sealed:
+            self.manifest.replace((), sealed)
+
+    # ------------------------------------------------------------ reading
+
+    def series(self, path: str, start_us: int, end_us: int, limit: int = _ALL) -> SampleBatch:
+        """The newest ``limit`` samples of a path with start <= time < end, oldest first."""
+        return self._asked(lambda known: self._series(known, path, start_us, end_us, limit))
+
+    def page(self, asked: Asked, limit: int) -> pa.Table:
+        """The first ``limit`` samples that were asked for, by path and time."""
+        return self._asked(lambda known: self._page(known, asked, limit))
+
+    def summaries(self, path: str, start_us: int, end_us: int, width_us: int) -> Summaries:
+        """The samples of a path with start <= time < end in buckets that begin at ``start_us``."""
+        return self._asked(lambda known: self._summaries(known, path, start_us, end_us, width_us))
+
+    def _asked(self, ask: Callable[[Sequence[Segment]], T]) -> T:
+        while True:
+            known = self.manifest.segments
+            try:
+                return ask(known)
+            except Damaged as damage:
+                self._set_aside(damage.segment, str(damage))
+            except FileNotFoundError as missing:
+                if known == self.manifest.segments:  # else merged or dropped while it was being read
+                    gone = [s for s in known if not (self.manifest.folder / s.name).exists()]
+                    for segment in gone:
+                        self._set_aside(segment, str(missing))
+                    if not gone:
+                        raise
+
+    def _set_aside(self, segment: Segment, reason: str) -> None:
+        self.rollups.freeze([segment.day])
+        self.manifest.set_aside(segment, reason)
+
+    def _series(self, known: Sequence[Segment], path: str, start_us: int, end_us: int, limit: int) -> SampleBatch:
+        found = segments.as_batch(path, [])
+        touched = _touching(known, start_us, end_us)
+        days = sorted({s.day for s in touched}, key=lambda day: (day != ODD_DAY, -day))
+        for day in days:  # the odd lot, then newest first
+            here = self._newest([s for s in touched if s.day == day], path, end_us, limit)
+            found = newest_of([here, found], start_us, end_us, limit)
+            newer = np.count_nonzero(found.at_us >= day * DAY_US)
+            if day != ODD_DAY and newer >= limit:
+                break
+        return found
+
+    def _newest(self, those: Sequence[Segment], path: str, end_us: int, limit: int) -> SampleBatch:
+        """Samples of a path, write after write: at least the newest ``limit`` before ``end_us``."""
+        by_end = sorted(those, key=lambda s: s.last_us, reverse=True)
+        read: dict[int, SampleBatch] = {}
+        times = np.empty(0, np.int64)
+        for number, segment in enumerate(by_end):
+            read[those.index(segment)] = rows = self._rows([segment], path)
+            times = np.union1d(times, rows.at_us[rows.at_us < end_us])
+            older = by_end[number + 1].last_us if number + 1 < len(by_end) else end_us
+            if np.count_nonzero(times > older) >= limit:
+                break
+        return SampleBatch.joined(path.partition("/")[0], [read[place] for place in sorted(read)])
+
+    def _rows(self, those: Sequence[Segment], path: str) -> SampleBatch:
+        """All samples of a path in these segments, write after write."""
+        tables = [segments.read(self.manifest.folder, self._footer(s), path) for s in those]
+        return segments.as_batch(path, [t for t in tables if t is not None])
+
+    def _page(self, known: Sequence[Segment], asked: Asked, limit: int) -> pa.Table:
+        footers = [self._footer(s) for s in _touching(known, asked.start_us, asked.end_us)]
+        found: list[pa.Table] = []
+        rows = 0
+        for table in merging.merged(self.manifest.folder, footers, lambda: False, asked.may_hold):
+            here = _filtered(table, asked)
+            found.append(here)
+            rows += len(here)
+            if rows >= limit:
+                break
+        return pa.concat_tables([segments.SCHEMA.empty_table(), *found]).slice(0, limit)
+
+    def _summaries(self, known: Sequence[Segment], path: str, start_us: int, end_us: int, width_us: int) -> Summaries:
+        level = next((v for v in (Level.HOUR, Level.MINUTE) if not start_us % v.us and not width_us % v.us), None)
+        parts: list[Summaries] = []
+        if level is None:
+            for a, b in _days(known, start_us, end_us):
+                parts.append(Summaries.of(path, self._series(known, path, a, b, _ALL), start_us, width_us))
+            return Summaries.joined(path, parts, start_us, width_us)
+        first, last = start_us // DAY_US, (end_us - 1) // DAY_US
+        by_day = {s.start_us[0] // DAY_US: s for s in self.rollups.of(path, level, first, last) if len(s)}
+        fresh = self._fresh(known, path, start_us, end_us, level)
+        for day in sorted({*by_day, *fresh}):
+            ready = by_day.get(day)
+            a, b = max(day * DAY_US, start_us), min((day + 1) * DAY_US, end_us)
+            spans = [fresh[day]] if day in fresh else []
+            if ready is not None and b % level.us:
+                spans.append((b - b % level.us, b))
+            begin = max(a, min((s[0] for s in spans), default=b))
+            until = min(b, max((s[1] for s in spans), default=b))
+            if ready is not None:
+                parts.append(_between(ready, a, begin))
+            if begin < until:
+                samples = self._series(known, path, begin, until, _ALL)
+                parts.append(Summaries.of(path, samples, start_us, level.us))
+            if ready is not None:
+                parts.append(_between(ready, until, b))
+        return Summaries.joined(path, parts, start_us, width_us)
+
+    def _fresh(
+        self, known: Sequence[Segment], path: str, start_us: int, end_us: int, level: Level
+    ) -> dict[int, tuple[int, int]]:
+        """The stretch of each day for which the roll-ups do not speak: all of a day that has none."""
+        spans: dict[int, tuple[int, int]] = {}
+        late: list[Segment] = []
+        for segment in _touching(known, start_us, end_us):
+            if segment.day == ODD_DAY:
+                late.append(segment)
+            elif (through := self.rollups.through(segment.day)) is None:
+                spans[segment.day] = segment.day * DAY_US, (segment.day + 1) * DAY_US
+            elif segment.order > through:
+                late.append(segment)
+        at = self._rows(late, path).at_us
+        for day, times in groupby(np.sort(at[(at >= start_us) & (at < end_us)]).tolist(), lambda t: t // DAY_US):
+            if day not in spans:
+                those = list(times)
+                spans[day] = those[0] // level.us * level.us, (those[-1] // level.us + 1) * level.us
+        return spans
+
+    def _footer(self, segment: Segment) -> Footer:
+        with self._footers_lock:
+            footer = self._footers.pop(segment.name, None)
+        footer = footer or segments.read_footer(self.manifest.folder, segment)
+        with self._footers_lock:
+            self._footers[segment.name] = footer
+            while len(self._footers) > _FOOTERS_KEPT:
+                self._footers.popitem(last=False)
+        return footer
+
+    # ------------------------------------------------------------ merging and forgetting
+
+    def is_untidy(self) -> bool:
+        """Whether ``tidy`` has something to do."""
+        return bool(self._due()) or any(self._late(day) for day in self._over())
+
+    def tidy(self, abandoned: Callable[[], bool]) -> None:
+        """Merge what is due and roll up the days that are over; until ``abandoned`` says so."""
+        try:
+            while due := self._due():
+                self._merge(due, abandoned)
+            for day in self._over():
+                if self._late(day):
+                    self._settle(day, abandoned)
+        except Damaged as damage:
+            self._set_aside(damage.segment, str(damage))
+        except (InterruptedError, FileNotFoundError):
+            pass  # closing, or an input was dropped meanwhile: the inputs that are left stay in force
+        except OSError as error:
+            _log.warning("%s: segments could not be merged (%s); free space on its disk", self.manifest.folder, error)
+
+    def forget(self, samples_us: int | None, minutes_us: int | None, hours_us: int | None) -> None:
+        """Drop whole segments, and roll-ups of whole days, that are older than these times; roll up first."""
+        if samples_us is not None:
+            gone = [s for s in self.manifest.segments if s.last_us < samples_us]
+            for day in sorted({s.day for s in gone} - {ODD_DAY}):
+                if any(s.order > (self.rollups.through(day) or 0) for s in self._of_day(day)):
+                    self._roll_up(day, lambda: False)
+            self.rollups.freeze({s.day for s in gone})
+            self.manifest.replace(gone, ())
+        for level, before_us in ((Level.MINUTE, minutes_us), (Level.HOUR, hours_us)):
+            if before_us is not None:
+                self.rollups.forget(level, before_us // DAY_US)
+
+    def _due(self) -> list[Segment]:
+        return merging.due(self.manifest.segments, self._merge_at, self._merge_rows)
+
+    def _over(self) -> list[int]:
+        days = sorted({s.day for s in self.manifest.segments} - {ODD_DAY})
+        return days[:-1]
+
+    def _of_day(self, day: int) -> list[Segment]:
+        return [s for s in self.manifest.segments if s.day == day]
+
+    def _late(self, day: int) -> bool:
+        """Whether a day that is over is to be rolled up, for the first time or again."""
+        if self.rollups.is_frozen(day):
+            return False
+        through = self.rollups.through(day)
+        return through is None or 2 * sum(s.order > through for s in self._of_day(day)) >= self._merge_at
+
+    def _settle(self, day: int, abandoned: Callable[[], bool]) -> None:
+        those = self._of_day(day)
+        if self.rollups.through(day) is None and len(those) > 1 and sum(s.rows for s in those) <= self._merge_rows:
+            self._merge(those, abandoned)
+        self._roll_up(day, abandoned)
+
+    def _merge(self, those: Sequence[Segment], abandoned: Callable[[], bool]) -> None:
+        folder = self.manifest.folder
+        level, order = max(s.level for s in those) + 1, max(s.order for s in those)
+        plan = segments.planned(those[0].day, level, self.manifest.number(), order)
+        rows = merging.merged(folder, [self._footer(s) for s in those], abandoned)
+        self.manifest.replace(those, [segments.seal(folder, plan, rows)])
+
+    def _roll_up(self, day: int, abandoned: Callable[[], bool]) -> None:
+        those = self._of_day(day)
+        tables = merging.merged(self.manifest.folder, [self._footer(s) for s in those], abandoned)
+        rows = (row for table in tables for row in rolled(table, day))
+        self.rollups.put(day, max(s.order for s in those), rows)
+
+
+def _touching(known: Sequence[Segment], start_us: int, end_us: int) -> list[Segment]:
+    return [s for s in known if s.last_us >= start_us and s.first_us < end_us]
+
+
+def _days(known: Sequence[Segment], start_us: int, end_us: int) -> Iterator[tuple[int, int]]:
+    """The span day by day, as far as there are samples; whole when some lie anywhere."""
+    days = {s.day for s in _touching(known, start_us, end_us)}
+    if ODD_DAY in days:
+        yield start_us, end_us
+        return
+    for day in sorted(days):
+        yield max(day * DAY_US, start_us), min((day + 1) * DAY_US, end_us)
+
+
+def _between(rolled_up: Summaries, start_us: int, end_us: int) -> Summaries:
+    """The buckets with start <= begin < end."""
+    a, b = np.searchsorted(rolled_up.start_us, (start_us, end_us))
+    columns = (getattr(rolled_up, name)[a:b] for name in _COLUMNS)
+    return Summaries(rolled_up.path, *columns)
+
+
+def _filtered(table: pa.Table, asked: Asked) -> pa.Table:
+    """The rows of an arranged table that were asked for."""
+    path = table["path"].combine_chunks()
+    codes, at = path.indices.to_numpy(), segments.numbers(table["time"])
+    names = path.dictionary.to_pylist()
+    inside = np.fromiter(map(asked.holds, names), np.bool_, len(names))[codes]
+    inside &= (at >= asked.start_us) & (at < asked.end_us)
+    if asked.after is not None and asked.after[0] in names:
+        inside &= (codes != names.index(asked.after[0])) | (at > asked.after[1])
+    rows = np.flatnonzero(inside)
+    if not len(rows):
+        return table.slice(0, 0)
+    if rows[-1] - rows[0] + 1 == len(rows):  # as a station's are: nothing is copied
+        return table.slice(rows[0], len(rows))
+    return table.take(pa.array(rows))
