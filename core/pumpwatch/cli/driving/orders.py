@@ -17,6 +17,10 @@ _WRITES: Final = rb"[\x05\x06\x0f\x10\x15-\x17]"
 """Modbus functions that change something."""
 
 
+UNCHECKED: Final = "twowire"
+"""The driver whose devices obey bytes that nothing checks: at another speed or parity any question may be an order."""
+
+
 @dataclass(frozen=True, slots=True)
 class Order:
     """One kind of order of one protocol."""
@@ -30,7 +34,7 @@ class Order:
 
     def told(self, data: bytes) -> str:
         """What these bytes, which match, say."""
-        if self.driver != "twowire":
+        if self.driver != UNCHECKED:
             return self.what
         return f"{self.what} {data[0] & 15 or 16}" if data != b"\xfc" else self.what
 

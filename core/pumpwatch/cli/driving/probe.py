@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 from rich.progress import Progress
 
-from pumpwatch.cli.driving.orders import orders_in
+from pumpwatch.cli.driving.orders import UNCHECKED, orders_in
 from pumpwatch.cli.output import AsJson, PluginsDir, show, stderr
 from pumpwatch.errors import BadConfig, NotReachable, PumpwatchError
 from pumpwatch.line import WireLine
@@ -101,6 +101,7 @@ def questions(kinds: Mapping[str, type[Driver]], name: str) -> list[tuple[str, P
     mistaken = {order.driver for order in orders_in(each.request for _, each in own)}
     if name in mistaken:
         raise BadConfig(f"--ask {name}: its questions are orders to such devices; mend its probes()")
+    mistaken |= {UNCHECKED} - {name}
     first = [(other, each) for other in sorted(mistaken) for each in asked.get(other, ())]
     return [(other, each) for other, each in first if not orders_in([each.request])] + own
 
@@ -196,9 +197,8 @@ async def _ask(
             elif not each.request.startswith(said):  # a converter may give the question back
                 line.close()
                 if not is_last:
-                    raise NotReachable(
-                        f"{where}: a question of {name} was answered with {said[:SHOWN].hex(' ')}; nothing more was sent"
-                    )
+                    came = said[:SHOWN].hex(" ")
+                    raise NotReachable(f"{where}: a question of {name} was answered with {came}; nothing more was sent")
                 tell(f"{where}: not an answer of {name}; listening whether somebody else speaks")
                 if await _heard(where):
                     before = "; ".join(f"{one.driver} {one.what}" for one in found) or "nobody"
