@@ -129,7 +129,7 @@ async def test_what_the_old_driver_read_is_published_before_it_goes(tmp_path: Pa
             await publish(batch)
 
         monkeypatch.setattr(engine.hub, "publish", slowly)
-        engine.acquisition._scans["S01/A"]._sent.clear()  # so that the next scan has news
+        engine.acquisition._scans["S01/A"]._sending._said.clear()  # so that the next scan has news
         async with asyncio.timeout(30):
             await held.wait()
             reloading = asyncio.create_task(engine.reload("first"))
