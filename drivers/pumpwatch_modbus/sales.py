@@ -44,6 +44,8 @@ class SaleMemory:
         self._entry = entry
         self._nozzle_ids = nozzle_ids
         self._slot = _SlotReader(entry, order)
+        self._roll = 1 << 16 * entry.fields_.seq.encoding.registers
+        """After so many numbers they begin anew."""
         self._seen: dict[int, int] = {}
         self._tries: dict[tuple[int, int], int] = {}
         """(nozzle, seq) of each sale owed: how often its slot has been read in vain."""
@@ -53,24 +55,25 @@ class SaleMemory:
         """A nozzle's sequence number has been read.
 
         The first time, and when it has gone back (a board was changed or reset), all that the memory can hold is owed.
+        Numbers that begin anew behind the largest that the register holds have not gone back.
         """
         seen, slots = self._seen.get(nozzle), self._entry.slots
         if seen == sequence:
             return
         self._seen[nozzle] = sequence
-        oldest = max(1, sequence - slots + 1)
-        if seen is None or sequence < seen:
-            newest_known = oldest - 1
-            kept: dict[tuple[int, int], int] = {key: n for key, n in self._tries.items() if key[0] != nozzle}
+        passed = 0 if seen is None else (sequence - seen) % self._roll
+        kept = {key: n for key, n in self._tries.items() if key[0] != nozzle}
+        if seen is not None and (seen < sequence or passed <= slots):
+            news = [(sequence - back) % self._roll for back in reversed(range(min(passed, slots)))]
+            mine = {key: n for key, n in self._tries.items() if key[0] == nozzle}
+            kept |= {key: n for key, n in mine.items() if (sequence - key[1]) % self._roll < slots}
         else:
-            newest_known = seen
-            kept = {key: n for key, n in self._tries.items() if key[0] != nozzle or key[1] >= oldest}
-        news = range(max(oldest, newest_known + 1), sequence + 1)
+            news = list(range(max(1, sequence - slots + 1), sequence + 1))
         self._tries = kept | {(nozzle, seq): 0 for seq in news}
 
     def owed(self) -> list[Slot]:
         """The sales to read now, by nozzle, oldest first."""
-        return [Slot(nozzle, seq, self._entry.slot(nozzle, seq)) for nozzle, seq in sorted(self._tries)]
+        return [Slot(*key, self._entry.slot(*key)) for key in sorted(self._tries, key=self._order)]
 
     def take(self, slot: Slot, registers: bytes) -> None:
         """What stands in a slot. If it is another sale, it is being overwritten: tried again at the next read."""
@@ -87,7 +90,12 @@ class SaleMemory:
     def collect(self) -> list[Transaction]:
         """The fillings taken since the last time, each once; by nozzle, oldest first."""
         ready, self._ready = self._ready, {}
-        return [ready[key] for key in sorted(ready)]
+        return [ready[key] for key in sorted(ready, key=self._order)]
+
+    def _order(self, key: tuple[int, int]) -> tuple[int, int]:
+        """By nozzle, oldest first."""
+        nozzle, seq = key
+        return nozzle, -((self._seen[nozzle] - seq) % self._roll)
 
 
 class _SlotReader:

@@ -228,6 +228,29 @@ async def test_a_sequence_that_has_moved(device, driver, now, moved, told) -> No
     assert await sales(driver, now) == []
 
 
+async def test_numbers_that_begin_anew_lose_no_sale(device, driver, now) -> None:
+    last = 2**32 - 1
+    device.live(1, seq=last - 1)
+    await sales(driver, now)
+    for shown, new, told in ((last, [last], [last]), (1, [0, 1], [0, 1]), (3, [2, 3], [2, 3])):
+        for seq in new:
+            device.sale(1, seq, start=1_785_000_000, end=1_785_000_060)
+        device.live(1, seq=shown)
+        assert await sales(driver, now) == [("S01-N01", seq) for seq in told]
+
+
+async def test_numbers_that_begin_anew_keep_what_is_owed(device, driver, now) -> None:
+    last = 2**32 - 1
+    device.live(1, seq=last - 2)
+    await sales(driver, now)
+    device.live(1, seq=last)
+    assert await sales(driver, now) == [], "the slots are written later"
+    for seq in (last - 1, last, 0):
+        device.sale(1, seq, start=1_785_000_000, end=1_785_000_060)
+    device.live(1, seq=0)
+    assert await sales(driver, now) == [("S01-N01", seq) for seq in (last - 1, last, 0)]
+
+
 async def test_a_sale_is_seen_whatever_tags_are_due(device, driver, now) -> None:
     device.live(1, seq=1)
     device.sale(1, 1)

@@ -155,6 +155,12 @@ def test_who_asks_seldom_is_heard() -> None:
     assert LISTENED_S >= 2 * COLLECTOR_S
 
 
+@pytest.mark.parametrize(("line", "bauds"), [("rfc2217://h:1", {9600, 19200}), ("tls://h:1", {0})])
+def test_a_port_far_away_has_a_speed(line: str, bauds: set[int]) -> None:
+    settings = probing._by_setting(LineAddress.parse(line), probes_of("dart"), False)
+    assert {where.baud if where.scheme == "rfc2217" else 0 for where in settings} == bauds
+
+
 async def test_asking_ends_when_somebody_speaks_who_was_not_asked() -> None:
     """A controller that asks more seldom than one listens."""
     said: list[bytes] = []
@@ -357,7 +363,8 @@ def test_a_driver_whose_questions_are_orders_to_its_own_devices_asks_nothing() -
     kinds["twowire"] = type("Careless", (twowire,), {"probes": classmethod(lambda cls: [Probe(str, b"\x11")])})
     with pytest.raises(BadConfig, match="orders to such devices"):
         probing.questions(kinds, "twowire")
-    assert {name for name, _ in probing.questions(kinds, "dart")} == {"dart"}
+    with pytest.raises(BadConfig, match="the driver twowire must ask first"):
+        probing.questions(kinds, "dart")
     kinds["twowire"] = twowire
     for name in ("lanfeng", "taxport"):  # harmless at their own speed
         assert [each for each, _ in groupby(each for each, _ in probing.questions(kinds, name))] == ["twowire", name]

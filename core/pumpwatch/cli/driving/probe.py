@@ -26,6 +26,8 @@ LISTENED_S: Final = 10.0
 """A controller asks its pumps several times a second; a collector at a tax port asks every four seconds and more."""
 ANSWERED_S: Final = 0.3
 """The slowest of the protocols answers within a tenth of a second; a gateway may take longer."""
+PORTS: Final = frozenset({"serial", "rfc2217"})
+"""Schemes of lines that have a speed and a parity."""
 SHOWN: Final = 24
 """Bytes of a question that are shown."""
 
@@ -48,7 +50,7 @@ def add_to(group: typer.Typer) -> None:
 
 
 def probe(
-    line: Annotated[str, typer.Argument(help="tcp://HOST:PORT or serial:PORT; options that are given are kept.")],
+    line: Annotated[str, typer.Argument(help="tcp://HOST:PORT, serial:PORT …; options that are given are kept.")],
     ask: Annotated[
         str | None, typer.Option("--ask", help="Where nobody speaks, send this driver's questions.", metavar="DRIVER")
     ] = None,
@@ -62,8 +64,8 @@ def probe(
     to: on a line that carries another protocol the same bytes may be orders, even free a pump.
     """
     address = LineAddress.parse(line)
-    if address.scheme not in {"tcp", "serial"}:
-        raise BadConfig(f"{line}: only lines of bytes can be probed; name a tcp:// or serial: line")
+    if address.scheme not in {"tcp", "tls", *PORTS}:
+        raise BadConfig(f"{line}: only lines of bytes can be probed; name a tcp://, tls://, rfc2217:// or serial: line")
     kinds = Plugins.discover((), plugins_dir).drivers
     asked = questions(kinds, ask) if ask else []
     if asked:
@@ -90,7 +92,7 @@ def questions(kinds: Mapping[str, type[Driver]], name: str) -> list[tuple[str, P
     """The questions of one driver; before them those of drivers whose devices would take them for an order.
 
     Such a device answers its own question, and then nothing else is asked. Raises ``BadConfig`` for a driver without
-    questions, and for one whose questions are orders to its own devices.
+    questions, for one whose questions are orders to its own devices, and where Two-Wire pumps cannot be asked first.
     """
     asked = {each: [p for p in kind.probes() if p.request] for each, kind in sorted(kinds.items())}
     if not asked.get(name):
@@ -103,7 +105,10 @@ def questions(kinds: Mapping[str, type[Driver]], name: str) -> list[tuple[str, P
         raise BadConfig(f"--ask {name}: its questions are orders to such devices; mend its probes()")
     mistaken |= {UNCHECKED} - {name}
     first = [(other, each) for other in sorted(mistaken) for each in asked.get(other, ())]
-    return [(other, each) for other, each in first if not orders_in([each.request])] + own
+    harmless = [(other, each) for other, each in first if not orders_in([each.request])]
+    if UNCHECKED not in {name, *(other for other, _ in harmless)}:
+        raise BadConfig(f"--ask {name}: the driver {UNCHECKED} must ask first and cannot; see `pumpwatch plugins`")
+    return harmless + own
 
 
 def _show_questions(asked: Sequence[tuple[str, Probe]]) -> None:
@@ -155,11 +160,11 @@ async def look(
 def _by_setting(
     address: LineAddress, probes: Sequence[tuple[str, Probe]], fixed: bool
 ) -> dict[LineAddress, list[tuple[str, Probe]]]:
-    """The probes by the setting of the port that they need; a TCP line, or one whose options are given, has one."""
+    """The probes by the setting of the port that they need; what is no port, or has its options given, has one."""
     settings: dict[LineAddress, list[tuple[str, Probe]]] = {}
     for name, each in probes:
         where = address
-        if address.scheme != "tcp" and not fixed:
+        if address.scheme in PORTS and not fixed:
             where = replace(address, baud=each.baud, bytesize=each.bytesize, parity=each.parity, stopbits=each.stopbits)
         settings.setdefault(where, []).append((name, each))
     return settings
