@@ -5,6 +5,10 @@ wander), each nozzle's error (a constant and a wander), the leak, the error of t
 the day, at which the meters are warmer or colder than the tank. A step of one of them that began at any time back to
 ``BACK_DAYS`` leaves a known signature in the filter's innovations (Willsky and Jones 1976); its likelihood ratio is
 averaged over sizes and summed over times, so that no size or time need be chosen.
+
+How noisy a tank is, its blocks tell: the mean square of their standardised innovations, drawn to 1 by a prior
+(empirical Bayes). By what it is above 1, the ``excess``, everything of the tank is taken to wander more; decision 0020
+has the measurements.
 """
 
 from __future__ import annotations
@@ -66,9 +70,9 @@ _AGAIN, _AGAIN_DAYS = 3, 14
 """What is strange alike for so many blocks within so many days is believed: a switch that is on at some hours."""
 _SCALE_LEAST: Final = 0.6
 _LATER: Final = 0.8
-"""What blocks vary more than assumed, days vary so much more again: the level wanders more than was whitened."""
+"""By so much of the excess days vary more again than blocks: the level wanders more than what was whitened."""
 _WANDERING: Final = 2.4
-"""For each whole of that excess, added to the variances of the wanders of the common loss and the meters."""
+"""Added to the variances of the wanders of the common loss and of the meters, times the excess."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +143,7 @@ class Filter:
             keeps[which], variance[which] = math.exp(-days / tau), sd**2
             noise[which] = sd**2 * (1.0 - math.exp(-2.0 * days / tau))
         self._keeps, self._noise, self._more = keeps, noise, np.zeros(n)
+        """By what states keep of themselves in a block, the variances they gain, and what is added for the excess."""
         for which in (common, meter):
             self._more[which] = _WANDERING * noise[which]
         self._kept, self._eye = keeps[:, None] * keeps, np.eye(len(observed))
@@ -204,11 +209,11 @@ class Filter:
 
     @property
     def excess(self) -> float:
-        """By how much the blocks vary more than assumed, a share of the variance; 0 when they do not."""
+        """By what share of the assumed variance the blocks vary more than that; 0 when they vary less."""
         return max(self._surprises / self._seen - 1.0, 0.0)
 
     def _scale(self) -> float:
-        """By which scores and information are multiplied, as the noise is what it is."""
+        """What scores and information are multiplied by: one over the variance of the noise, 1 as assumed."""
         return 1.0 / (max(self._surprises / self._seen, _SCALE_LEAST) * (1.0 + _LATER * self.excess))
 
     def _with(self, scores: Floats, information: Floats, observed: Floats) -> _Update:

@@ -242,8 +242,9 @@ ABOUT_BALANCE: Final = About(
     "tank's blocks vary, believes its days less by that and lets losses and meters wander more. A step "
     f"of one nozzle, of all nozzles or of the leak at any time within {BACK_DAYS} days leaves a known signature in its "
     "innovations (Willsky and Jones); the likelihood ratio is averaged over sizes and summed over times; a fault of "
-    "the whole tank is taken as rarer beforehand. A block beyond 4 deviations counts as if it were 4 strange. A nozzle's absolute error, against the others "
-    f"and towards ±{100 * METER_MEAN_SD:.2f} %, is watched from the first day on.",
+    "the whole tank is taken as rarer beforehand. A block beyond 4 deviations counts as if it were 4 strange. A "
+    "nozzle's absolute error, against the others and towards "
+    f"±{100 * METER_MEAN_SD:.2f} %, is watched from the first day on.",
     threshold=f"{NATS:g} nats for the likeliest cause ({JOINED_NATS:g} more where a siphon joins tanks), which must "
     f"lead the next by {MARGIN:g} nats or go on for {PATIENT_BLOCKS * 24 // BLOCKS} hours; before one nozzle is said "
     f"to give more than it shows, by {FALLING_TIMES * MARGIN:g} nats or {FALLING_TIMES * PATIENT_BLOCKS * 24 // BLOCKS}"
