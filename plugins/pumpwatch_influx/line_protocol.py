@@ -148,6 +148,15 @@ class Encoder:
         number = self._number(station, device)
         self._newest[number] = max(self._newest[number], at_us)
 
+    def newest(self) -> tuple[int, ...]:
+        """What it remembers, for ``back_to``."""
+        return tuple(self._newest)
+
+    def back_to(self, newest: Sequence[int]) -> None:
+        """Remember as before what was encoded since and could not be written."""
+        self._newest[: len(newest)] = newest
+        self._newest[len(newest) :] = [FIRST_US - 1] * (len(self._newest) - len(newest))
+
     def encode(self, batches: Iterable[SampleBatch]) -> Lines:
         """The lines of these batches; of two samples of one tag and time the later counts."""
         refused: list[str] = []

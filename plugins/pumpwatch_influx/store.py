@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 from pumpwatch import (
     Batch,
+    NotReachable,
     PluginSettings,
     Record,
     Refused,
@@ -77,10 +78,15 @@ class InfluxStore(Store):
 
     async def write(self, batches: Sequence[Batch]) -> None:
         """Keep these for good. What the server never will take is left out; then ``Refused`` names it."""
-        lines = await asyncio.to_thread(self._encoder.encode, [b.samples for b in batches])
-        refused = list(lines.refused)
-        for some in (lines.first, lines.later):
-            refused += await self._server.write(some, POLICY, "us")
+        before = self._encoder.newest()
+        try:
+            lines = await asyncio.to_thread(self._encoder.encode, [b.samples for b in batches])
+            refused = list(lines.refused)
+            for some in (lines.first, lines.later):
+                refused += await self._server.write(some, POLICY, "us")
+        except (NotReachable, asyncio.CancelledError):
+            self._encoder.back_to(before)  # they come again, and are no second samples of their times then
+            raise
         refused += await self._records.keep((b.station, to_us(b.arrived), r) for b in batches for r in b.records)
         if refused:
             more = f"; and {len(refused) - _MOST_NAMED} more" if len(refused) > _MOST_NAMED else ""

@@ -158,16 +158,19 @@ async def test_what_is_not_the_points_fault_is_tried_again(status: int, body: st
     assert TOKEN not in str(told.value) + repr(told.value)
 
 
-async def test_after_a_failure_the_same_is_sent_so_that_it_holds_alone() -> None:
-    answers = iter([(503, ""), (204, "")])
+async def test_after_a_failure_the_same_is_sent_again_and_only_a_second_report_is_marked() -> None:
+    """A mark makes the server's own buckets useless for its time, so a store that was away must not leave any."""
+    answers = iter([(503, ""), (204, ""), (204, "")])
     fake = Fake(lambda lines: next(answers))
     async with faked(fake) as store:
         await store.open()
         with pytest.raises(NotReachable):
             await store.write([batch()])
         await store.write([batch()])
+        await store.write([batch()])
     at = to_us(T)
     assert fake.seen == [
+        [f"samples,device=D1,station=S1 volume=0 {at}"],
         [f"samples,device=D1,station=S1 volume=0 {at}"],
         [f"samples,device=D1,station=S1 volume=0.0,volume:quality=256i {at}"],
     ]

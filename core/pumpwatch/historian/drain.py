@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Protocol, runtime_checkable
@@ -67,6 +68,8 @@ class Drain:
         """Samples handed over since the start."""
         self.tail = Tail(max(_TAIL_SAMPLES, 2 * self.gather_rows), _TAIL_GROUPS)
         self._stored_id = 0
+        self._has_dropped = True
+        """Whether the journal has let go of all that the store has."""
         self._is_open = False
         self._handing_over = asyncio.Lock()
         self._oldest: float | None = None
@@ -110,6 +113,8 @@ class Drain:
         """Hand the store everything acknowledged until now. Raises ``NotReachable``."""
         async with self._handing_over:
             await self._open()
+            if not self._has_dropped:
+                await self._drop()
             last = self.journal.last_id
             while self._stored_id < last and (groups := await self._next_groups()):
                 await self._write(groups)
@@ -166,7 +171,18 @@ class Drain:
         self._stored_id = groups[-1].id
         self.samples += sum(g.samples for g in groups)
         self.tail.drop_through(self._stored_id)
-        await self.journal.drop_through(self._stored_id)
+        self._has_dropped = False
+        await self._drop()
+
+    async def _drop(self) -> None:
+        """Let the journal forget what the store has. Even that takes room; raises ``NotReachable`` without any."""
+        try:
+            await self.journal.drop_through(self._stored_id)
+        except sqlite3.OperationalError as error:
+            raise NotReachable(
+                f"the journal cannot let go of what the store has ({error}); free space on its disk"
+            ) from error
+        self._has_dropped = True
 
     async def _write_singly(self, group: Group) -> None:
         """The store will never take something in this group: keep its bytes aside, name it, store the rest."""
@@ -177,7 +193,12 @@ class Drain:
             except Refused as error:
                 refusals.append(str(error))
         if refusals:
-            await self.journal.set_aside(group.id, f"group {group.id} of the journal: {'; '.join(refusals)}")
+            try:
+                await self.journal.set_aside(group.id, f"group {group.id} of the journal: {'; '.join(refusals)}")
+            except sqlite3.OperationalError as error:
+                raise NotReachable(
+                    f"the journal cannot set aside what the store refuses ({error}); free space on its disk"
+                ) from error
 
     async def _open(self) -> None:
         if not self._is_open:

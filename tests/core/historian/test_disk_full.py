@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pumpwatch import Batch, Finding, Refused, Severity
+from pumpwatch import Batch, Finding, NotReachable, Refused, Severity
 from pumpwatch.clock import SystemClock
 from pumpwatch.engine.storage import DISK, JOURNAL, StorageWatch
 from pumpwatch.historian import EmbeddedStore, Historian
@@ -111,6 +111,34 @@ async def test_a_full_disk_loses_nothing_and_is_overcome_alone(
         for number in (0, 17, 499):
             samples = (await historian.series(f"S01/D1/{NAMES[number]}", start, start + timedelta(days=1))).samples
             assert samples.values.tolist() == [b.samples.values[number] for b in kept]
+
+
+async def test_a_store_elsewhere_takes_all_while_the_journals_disk_is_full(
+    small_disk: Path, make_batch: Make, hurried: SystemClock
+) -> None:
+    """To forget takes room as well: the journal keeps what the store has, and the historian lives on."""
+    store = EmbeddedStore(EmbeddedStore.Settings(), small_disk.parent / "elsewhere")
+    async with (
+        asyncio.timeout(60),
+        Historian.open(small_disk, store, hurried, commit_s=0.0, gather_s=3600.0, gather_rows=10**9) as historian,
+    ):
+        for second in range(30):
+            await historian.keep(make_batch(second, names=NAMES))
+            await historian.journaled()
+        ballast = fill(small_disk, 0)
+        with pytest.raises(NotReachable, match=r"let go of what the store has .* free space on its disk"):
+            await historian.flush()
+        running = asyncio.create_task(historian.run())
+        with pytest.raises(NotReachable):
+            await historian.flush()
+        assert store.stored_samples == 30 * len(NAMES)
+        assert not running.done()
+        ballast.unlink()
+        await historian.flush()
+        assert historian.gathering == 0
+        assert store.stored_samples == 30 * len(NAMES)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_journal_that_fills_is_told_long_before_it_is_full(
