@@ -7,12 +7,18 @@ Some devices count a sale when the flow ends, others when the nozzle is hung up:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 
 @dataclass(slots=True)
 class _Reading:
     value: int
     """In units of the last digit."""
+    at: datetime | None
+    """When it was heard, where that was said."""
     sold: float = 0.0
     """Since then, in units of the last digit."""
     sales: int = 0
@@ -35,6 +41,16 @@ class Totalizer:
     def value(self) -> int | None:
         """The last reading that counts, in units of its last digit."""
         return None if self._known is None else self._known.value
+
+    @property
+    def at(self) -> datetime | None:
+        """When that was heard."""
+        return None if self._known is None else self._known.at
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether sales have been told since then that it does not contain."""
+        return self._known is not None and self._known.sales > 0
 
     @property
     def is_sure(self) -> bool:
@@ -69,8 +85,11 @@ class Totalizer:
             return None
         return (value - known.value - known.sold + self._roll / 2) % self._roll - self._roll / 2
 
-    def hear(self, value: int, pending: float = 0.0) -> bool:
-        """Take a reading; whether it shows that ``pending`` has been sold on top of what was told."""
+    def hear(self, value: int, pending: float = 0.0, at: datetime | None = None) -> bool:
+        """Take a reading; whether it shows that ``pending`` has been sold on top of what was told.
+
+        ``at``: when it was heard.
+        """
         for reading in (self._known, self._doubtful):
             if reading is None:
                 continue
@@ -80,9 +99,9 @@ class Totalizer:
                         self._before = None
                     elif reading is self._doubtful:
                         self._before = self._known
-                    self._known, self._doubtful = _Reading(value), None
+                    self._known, self._doubtful = _Reading(value, at), None
                     return more > 0 or (pending > 0 and self._held_already(pending))
-        self._doubtful = _Reading(value, holds_next=pending > 0)
+        self._doubtful = _Reading(value, at, holds_next=pending > 0)
         return False
 
     def _held_already(self, amount: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
 HOLD = timedelta(seconds=10)
 """A filling waits so long for the totalizers, which controllers read after it, before it is told without them."""
 MOST_STRAYS = 8
-"""Fillings of unknown nozzle that wait for a totalizer; overflow policy: the oldest is given up."""
+"""Fillings of unknown nozzle that wait for a totalizer, and of nozzles unknown to the configuration; overflow policy:
+the oldest is given up."""
 STRAYS_WAIT = timedelta(seconds=120)
 """Then they are given up, too: a later reading may be of another filling."""
 
@@ -31,12 +33,19 @@ class Book:
         """Whose figures are known, but not their nozzle."""
         self.done: list[Filling] = []
         """Proven, and waiting for the totalizers."""
+        self.foreign: deque[Filling] = deque(maxlen=MOST_STRAYS)
+        """Proven, of nozzles that the configuration does not have; not collected yet."""
         self._last: dict[int, Filling] = {}
         """The last filling of each nozzle that is known to have ended."""
 
     def enter(self, filling: Filling) -> None:
         """A filling has ended. With its figures and its nozzle it is proven, else a totalizer must tell the rest."""
-        if filling.nozzle is not None:
+        if filling.nozzle is not None and filling.nozzle not in self.ledgers:
+            if filling.is_proven:
+                self.foreign.append(filling)
+            else:
+                self.lose(filling)
+        elif filling.nozzle is not None:
             self._last[filling.nozzle] = filling
             if filling.is_proven:
                 self.done.append(filling)

@@ -64,6 +64,8 @@ def _table() -> tuple[int, ...]:
 
 
 _CRC = _table()
+_BACK = tuple(sorted(range(256), key=lambda index: _CRC[index] >> 8))
+"""Which entry of the table made a CRC, by its high byte."""
 
 
 def crc16(data: bytes) -> int:
@@ -151,10 +153,25 @@ def _control_in(chunk: bytes) -> Frame | None:
 
 def _data_in(chunk: bytes) -> Frame | None:
     """The DATA frame with a right CRC with which ``chunk`` ends, wherever it begins; its last two bytes go unread."""
-    for start in range(max(0, len(chunk) - KEPT), len(chunk) - 5):
-        if chunk[start] not in ADDRESSES or chunk[start + 1] & 0xF0 != Kind.DATA:
-            continue
-        plain = chunk[start:-2].replace(b"\x10\xfa", b"\xfa")
-        if 4 <= len(plain) <= LONGEST and crc16(plain[:-2]) == int.from_bytes(plain[-2:], "little"):
-            return Frame(Kind.DATA, plain[0], plain[1] & 0x0F, plain[2:-2], chunk[start:])
-    return None
+    plain = chunk[-KEPT:-2].replace(b"\x10\xfa", b"\xfa")[-LONGEST:]
+    if not any(_is_beginning(plain, start) for start in range(len(plain) - 3)):
+        return None
+    heads = [0]
+    for byte in plain:
+        heads.append(heads[-1] >> 8 ^ _CRC[(heads[-1] ^ byte) & 0xFF])
+    # With its own checksum behind it a frame has the CRC 0. So what stands before it has the CRC that as many zero
+    # bytes make the whole one: it is stepped back byte by byte, instead of a CRC for each beginning.
+    found, crc = None, heads[-1]
+    for start in range(len(plain) - 1, -1, -1):
+        index = _BACK[crc >> 8]
+        crc = (crc ^ _CRC[index]) << 8 & 0xFFFF | index
+        if crc == heads[start] and start <= len(plain) - 4 and _is_beginning(plain, start):
+            found = start
+    if found is None:
+        return None
+    raw = chunk[len(chunk) - 2 - (len(plain) - found) - plain.count(STOP, found) :]
+    return Frame(Kind.DATA, plain[found], plain[found + 1] & 0x0F, plain[found + 2 : -2], raw)
+
+
+def _is_beginning(plain: bytes, start: int) -> bool:
+    return plain[start] in ADDRESSES and plain[start + 1] & 0xF0 == Kind.DATA

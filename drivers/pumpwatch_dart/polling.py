@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeAlias
 
 from pumpwatch import BadReply, Refused
-from pumpwatch_dart.frames import Cutter, Frame, Kind
+from pumpwatch_dart.frames import KEPT, Cutter, Frame, Kind
 from pumpwatch_dart.requests import acknowledge, ask, poll
 from pumpwatch_dart.traffic import FromPump
 from pumpwatch_dart.transactions import from_pump
@@ -20,6 +20,8 @@ MOST_TURNS = 16
 """DATA taken from a pump in one go; what it still has to say comes with the next scan."""
 MOST_DAMAGED = 3
 """Damaged replies in a row before the pump's scan is given up."""
+MOST_RECEIVED = 4 * KEPT
+"""Bytes without an answer after which none is awaited."""
 SHOWN = 48
 """Bytes of a bad reply that an error shows."""
 
@@ -78,23 +80,39 @@ class Conversation:
         await self.hear(take)
 
     async def _exchange(self, request: bytes, kinds: frozenset[Kind]) -> Frame:
-        def answer(received: bytes) -> Frame | None:
-            if request.startswith(received):
-                return None  # a converter that hears itself, or nothing yet
-            return self._answer(received.removeprefix(request), kinds)
-
-        asked = self._line.ask(request, lambda received: len(received) if answer(received) else 0)
-        reply = await self._turns.within(self.address, asked)
-        frame = answer(reply)
-        if frame is None:
+        awaited = _Awaited(request, self.address, kinds)
+        reply = await self._turns.within(self.address, self._line.ask(request, awaited.complete))
+        if awaited.frame is None:
             raise BadReply(f"{self.address:#04x}: no answer in {_shown(reply)}")
-        return frame
+        return awaited.frame
 
-    def _answer(self, received: bytes, kinds: frozenset[Kind]) -> Frame | None:
-        for frame in Cutter().feed(received):
-            if frame.kind is Kind.NOISE or (frame.kind in kinds and frame.address == self.address):
-                return frame
-        return None
+
+class _Awaited:
+    """Finds the answer to one request while it comes in, in pieces; each byte is looked at once."""
+
+    def __init__(self, request: bytes, address: int, kinds: frozenset[Kind]) -> None:
+        self.frame: Frame | None = None
+        """The answer, once it has come."""
+        self._request = request
+        self._address = address
+        self._kinds = kinds
+        self._cutter = Cutter()
+        self._taken = 0
+
+    def complete(self, received: bytes) -> int:
+        """See ``pumpwatch.Line``. Raises ``BadReply`` when much comes that is no answer."""
+        if self._request.startswith(received):
+            return 0  # a converter that hears itself, or nothing yet
+        begin = len(self._request) if received.startswith(self._request) else 0
+        frames = self._cutter.feed(received[max(begin, self._taken) :])
+        self._taken = len(received)
+        for frame in frames:
+            if frame.kind is Kind.NOISE or (frame.kind in self._kinds and frame.address == self._address):
+                self.frame = frame
+                return len(received)
+        if len(received) > MOST_RECEIVED:
+            raise BadReply(f"{self._address:#04x}: no answer in {len(received)} bytes: {_shown(received)}")
+        return 0
 
 
 def _shown(data: bytes) -> str:

@@ -146,6 +146,8 @@ class Reporter:
         for index, (address, side) in enumerate(self._sides):
             first = next(number for number, (where, _), _ in self._nozzles if where == address)
             records += [self._sale(first, filling) for filling in side.book.collect(now)]
+            while side.book.foreign:
+                records.append(self._nobodys(index, address, side.book.foreign.popleft()))
             records += self._alarms(index, address, side, now)
         return [*records, *self._identify(now)]
 
@@ -174,6 +176,21 @@ class Reporter:
             raw=filling.raw,
             attributes={"rebuilt": "totalizer"} if filling.by_totalizer else {},
         )
+
+    def _nobodys(self, index: int, address: int, filling: Filling) -> DeviceEvent:
+        """A filling of a nozzle that the configuration does not have."""
+        nozzle, volume = filling.nozzle or 0, _point(filling.volume, self._decimals.volume)
+        detail: dict[str, str | float | int | bool | None] = {
+            "code": "unknown_nozzle",
+            "side": index + 1,
+            "address": address,
+            "nozzle": nozzle,
+            "volume_l": volume,
+            "zh": f"地址 {address:#04x} 报告了第 {nozzle} 支枪的加油，但配置中没有这支枪：请更正 nozzles_per_side",
+            "en": f"{address:#04x} told a filling of its nozzle {nozzle}, which is not configured: "
+            "correct nozzles_per_side",
+        }
+        return self._event(filling.moved, EventKind.ALARM, detail)
 
     def _alarms(self, index: int, address: int, side: Side, now: datetime) -> Iterator[DeviceEvent]:
         where = {"side": index + 1, "address": address}

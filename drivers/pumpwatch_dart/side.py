@@ -181,6 +181,10 @@ class Side:
         if nozzle is not None and nozzle <= self.nozzles:
             self.prices[nozzle] = report.price
         if not report.out:
+            if nozzle is not None and nozzle > self.nozzles:
+                self._in_use = nozzle
+                if running is not None:
+                    running.nozzle = nozzle
             return
         if running is not None and (is_lift or (running.nozzle is not None and nozzle != running.nozzle)):
             self._end_unseen(running, now)
@@ -281,8 +285,8 @@ class Side:
     def _unheard(self, shown: Shown, price: int | None, raw: bytes, now: datetime) -> None:
         """Another display at rest, of a filling that nobody heard: a totalizer must say the same."""
         filling = Filling(self._reckon(shown, now), now, shown, price=price, claimed=shown, closed=now, raw=raw)
-        if self.nozzles == 1:
-            filling.nozzle = 1
+        if self.nozzles == 1 or (self._in_use or 0) > self.nozzles:
+            filling.nozzle = self._only
         else:
             filling.volume, filling.amount = shown.volume, shown.amount
         self.book.enter(filling)
@@ -306,8 +310,8 @@ class Side:
 
     @property
     def _only(self) -> int | None:
-        """The nozzle in use, as far as it is known."""
-        return 1 if self.nozzles == 1 else self._in_use
+        """The nozzle in use, as far as it is known; one beyond ``nozzles`` is none of the configuration's."""
+        return self._in_use or (1 if self.nozzles == 1 else None)
 
     def _by_price(self, price: int | None) -> int | None:
         same = [nozzle for nozzle, each in self.prices.items() if each == price]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
@@ -22,7 +23,6 @@ from pumpwatch import (
     TagKind,
     Transaction,
     Turns,
-    to_us,
 )
 from pumpwatch_lanfeng.frames import Exchange, Question
 from pumpwatch_lanfeng.gun import Gun
@@ -48,6 +48,8 @@ NOZZLE_TAGS = (
 )
 TOTALIZERS = {"totalizer": Question.TOTAL_LITRES, "totalizer_amount": Question.TOTAL_MONEY}
 TOTALS_DECIMALS = 2
+MOST_NUMBERS = 32
+"""Numbers of a nozzle's last fillings that are remembered, so that none is given twice."""
 
 
 class LanfengSettings(PluginSettings):
@@ -85,8 +87,16 @@ class _Nozzle:
     number: int
     nozzle_id: str
     gun: Gun
-    seq: int | None = None
-    """Number of its last filling told."""
+    used: deque[int] = field(default_factory=lambda: deque(maxlen=MOST_NUMBERS))
+    """Numbers of its last fillings told."""
+
+    def sequence(self, end: datetime) -> int:
+        """Of a filling that ended then. In seconds it is the same after a restart, and no rule takes it for a count."""
+        seconds = int(end.timestamp())
+        while seconds in self.used:
+            seconds += 2
+        self.used.append(seconds)
+        return seconds
 
 
 class LanfengDriver(Driver):
@@ -185,7 +195,7 @@ class LanfengDriver(Driver):
             elif isinstance(heard, StateHeard):
                 nozzle.gun.hear_state(heard.state, now)
             else:
-                nozzle.gun.hear_total(heard.question, heard.total)
+                nozzle.gun.hear_total(heard.question, heard.total, now)
         newest = max((n.gun.heard for n in self._nozzles.values() if n.gun.heard), default=None)
         self._silent_since = newest or self._silent_since or now
         silent_s = (now - self._silent_since).total_seconds()
@@ -210,16 +220,15 @@ class LanfengDriver(Driver):
             for question in TOTALIZERS.values():
                 exchange = Exchange(question, number, self._echoes)
                 answer = self.line.ask(exchange.request, exchange.complete)
-                gun.hear_total(question, exchange.total(await self._turns.within(number, answer)))
+                gun.hear_total(question, exchange.total(await self._turns.within(number, answer)), now)
 
     # ------------------------------------------------------------ what is told
 
     def _record(self, nozzle: _Nozzle, sale: Sale) -> Transaction:
         settings, (price, money, litres) = self.settings, sale.figures
-        nozzle.seq = to_us(sale.end) // 1000 if nozzle.seq is None else nozzle.seq + 1
         return Transaction(
             nozzle_id=nozzle.nozzle_id,
-            seq=nozzle.seq,
+            seq=nozzle.sequence(sale.end),
             start=sale.start,
             end=sale.end,
             volume_l=_decimal(litres, settings.volume_decimals),
@@ -251,13 +260,18 @@ class LanfengDriver(Driver):
             "price": _decimal(shown.price, settings.price_decimals),
             "controlled": int(shown.is_controlled),
         }
-        for name, question in TOTALIZERS.items():
-            total = gun.totals[question].value
-            values[name] = None if total is None else _decimal(total, TOTALS_DECIMALS)
-        return [
+        samples = [
             Sample(prefix + name, value, at, Quality.BAD if value is None else Quality.GOOD)
             for name, value in values.items()
         ]
+        for name, question in TOTALIZERS.items():
+            total = gun.totals[question]
+            if total.value is None:
+                samples.append(Sample(prefix + name, None, at, Quality.BAD))
+                continue
+            quality = Quality.STALE if total.is_behind else Quality.GOOD
+            samples.append(Sample(prefix + name, _decimal(total.value, TOTALS_DECIMALS), total.at or at, quality))
+        return samples
 
 
 def _decimal(value: int, decimals: int) -> float:

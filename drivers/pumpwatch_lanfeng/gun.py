@@ -2,7 +2,7 @@
 
 The protocol has no record of a filling: a gun that hangs goes on showing the last one. So a filling is told when the
 nozzle hangs again, was out before, and two answers (or one and the totals) show the same figures; without fuelling in
-at least two answers the figures must also be others than before.
+at least two answers money or litres must also be others than before, and without any fit the price.
 """
 
 from __future__ import annotations
@@ -115,15 +115,15 @@ class Gun:
         else:
             self._rest(state.figures)
 
-    def hear_total(self, question: Question, value: int) -> None:
+    def hear_total(self, question: Question, value: int, now: datetime) -> None:
         """A total."""
         totalizer, pending = self.totals[question], self._pending
         litres = question is Question.TOTAL_LITRES
         if pending is None or not self._proven(pending) or (pending.in_litres if litres else pending.in_money):
-            totalizer.hear(value)
+            totalizer.hear(value, at=now)
             return
         figure, unit = (pending.figures[2], self._units[0]) if litres else (pending.figures[1], self._units[1])
-        shown = totalizer.hear(value, figure * unit)
+        shown = totalizer.hear(value, figure * unit, now)
         pending.in_litres |= litres and shown
         pending.in_money |= not litres and shown
         if pending.in_litres and pending.in_money:
@@ -135,7 +135,11 @@ class Gun:
         """Whether these figures are those of a new filling."""
         if not pending.figures[2] or not self._outs:
             return False
-        return self._fuelled >= SURE or (self._rested is not None and pending.figures != self._rested)
+        if self._fuelled >= SURE:
+            return True
+        # A new price changes the display, too, but neither money nor litres.
+        is_new = self._rested is not None and pending.figures[1:] != self._rested[1:]
+        return is_new and (self._fuelled > 0 or self._fits(pending.figures))
 
     def _fits(self, figures: tuple[int, int, int]) -> bool:
         """Whether money is litres times price, as near as digits can show it."""

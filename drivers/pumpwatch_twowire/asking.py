@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+MOST_PASSED_OVER = 16
+"""Whole answers to other questions that are passed over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """A question, and how its answer is known.
@@ -49,9 +53,11 @@ class Exchange:
     def complete(self, received: bytes) -> int:
         """See ``pumpwatch.Line``."""
         start = self.echo(received)
-        for item, at in _items(received[start:], self.layout.digits):
+        for passed_over, (item, at) in enumerate(_items(received[start:], self.layout.digits)):
             if self._answers(item):
                 return start + at + len(item)
+            if passed_over >= MOST_PASSED_OVER:
+                raise BadReply(f"pump {self.pump}: answers, but to other questions: {shown(received)}")
         return 0
 
     def echo(self, received: bytes) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from pumpwatch_twowire.words import Filling, Layout, check_word, is_number, number
+from pumpwatch_twowire.words import Filling, Layout, is_number, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,7 +32,9 @@ MOST_UNFIT = 0.05
 """Share of the blocks that check by chance although they are damaged."""
 MARGIN = 2
 """By so many words more must every other filling disagree, when one is thought wrong."""
-PRICES_KNOWN = 32
+MOST_TRIED = 4_000
+"""Volumes, and fillings, that are tried for a block; of one that leaves open more it is not known what it said."""
+PRICES_KNOWN = 8
 LATEST = 64
 """Blocks by which a line's noise is judged."""
 BLOCKS_TO_LEARN = 8
@@ -132,6 +134,10 @@ class Usual:
         self._latest.append(False)
 
 
+class _TooManyError(Exception):
+    """A block leaves open too much."""
+
+
 @dataclass(frozen=True, slots=True)
 class Repair:
     """Reads damaged blocks of some pumps."""
@@ -153,19 +159,10 @@ class Repair:
         """
         if len(block) != self.layout.size or self.spoilt(block) > MOST_SPOILT:
             return (), False
-        places = [*self._places, *(((5, True), (6, True), (7, True)) if usual.unknown else ())]
-        readable = [(place, block[place]) for place, nibble in places if _is_readable(block[place], nibble)]
-        unknown = usual.unknown or block[5:8]
-        # The pump's own word is also in the check word; against both together stands the question alone.
-        other_pump = 2 if _is_readable(block[self.layout.size - 2], True) else 1
-        ranked: list[tuple[int, Filling]] = []
-        for filling in self._candidates(block, asked, usual):
-            said = self._said(filling, unknown)
-            wrong = sum(said.get(place, word) != word for place, word in readable)
-            if asked not in {None, filling.pump}:
-                wrong += other_pump
-            if wrong <= MOST_WRONG + MARGIN:
-                ranked.append((wrong, filling))
+        try:
+            ranked = list(self._ranked(block, asked, usual))
+        except _TooManyError:
+            return (), False
         ranked.sort(key=lambda each: each[0])
         if not ranked:
             return (), False
@@ -187,32 +184,59 @@ class Repair:
         for words in (self.layout.volume, self.layout.money):
             yield from ((place, False) for place in range(words.start, words.stop))
 
-    def _candidates(self, block: bytes, asked: int | None, usual: Usual) -> Iterator[Filling]:
-        read = (block[4] & 0x0F) + 1 if block[4] >> 4 == 0xE else None
+    def _ranked(self, block: bytes, asked: int | None, usual: Usual) -> Iterator[tuple[int, Filling]]:
+        """Fillings with the number of readable words that they disagree with, where these are few."""
+        pump_word, grade_word, check = block[4], block[9], block[self.layout.size - 2]
+        read = (pump_word & 0x0F) + 1 if _is_readable(pump_word, True) else None
         # Where one of both is not known, the check word may tell the pump; or deny the other.
         known = asked is not None and read is not None
         pumps = sorted({pump for pump in (asked, read) if pump is not None}) if known else range(1, PUMPS + 1)
         if not any(pump in self.grades for pump in pumps):
             return
-        for price, volume, money in self._figures(block, usual):
-            for pump in pumps:
-                for grade in sorted(self.grades.get(pump, (block[9] & 0x0F,))):
-                    yield Filling(pump, grade, price, volume, money)
+        unknown = usual.unknown or block[5:8]
+        words = dict(self.layout.fixed) | dict(zip((5, 6, 7), unknown, strict=True))
+        always = sum(word & 0x0F for place, word in words.items() if place < self.layout.size - 2)
+        checks = _is_readable(check, True) and all(_is_readable(word, True) for word in unknown)
+        # The pump's own word is also in the check word; against both together stands the question alone.
+        other_pump = 2 if _is_readable(check, True) else 1
+        most = MOST_WRONG + MARGIN
+        amiss = sum(_is_readable(word, True) and word != unknown[place] for place, word in enumerate(block[5:8]))
+        places = []
+        for pump in pumps:
+            for grade in sorted(self.grades.get(pump, (grade_word & 0x0F,))):
+                wrong = amiss + (read not in {None, pump}) + (0 if asked in {None, pump} else other_pump)
+                wrong += _is_readable(grade_word, True) and grade_word & 0x0F != grade
+                if wrong <= most:
+                    places.append((wrong, always + pump - 1 + grade, pump, grade))
+        tried = 0
+        for figures_wrong, digits, price, volume, money in self._figures(block, usual):
+            tried += len(places)
+            if tried > MOST_TRIED:
+                raise _TooManyError
+            for wrong, nibbles, pump, grade in places:
+                wrong_all = wrong + figures_wrong + (checks and -(nibbles + digits) & 0x0F != check & 0x0F)
+                if wrong_all <= most:
+                    yield wrong_all, Filling(pump, grade, price, volume, money)
 
-    def _figures(self, block: bytes, usual: Usual) -> Iterator[tuple[int, int, int]]:
-        """Price, volume and money that go together and of which few readable digits are others."""
-        prices = {*usual.prices, number(block[12:16])} if is_number(block[12:16]) else set(usual.prices)
-        for price in sorted(prices):
-            amiss = self._amiss(price, block[12:16])
-            if amiss > MOST_WRONG + MARGIN:
-                continue
-            for volume in sorted(self._volumes(block, price)):
+    def _figures(self, block: bytes, usual: Usual) -> Iterator[tuple[int, int, int, int, int]]:
+        """Price, volume and money that go together, behind their readable digits that are others, and their sum."""
+        most, tried = MOST_WRONG + MARGIN, 0
+        volume_words, money_words, price_words = block[self.layout.volume], block[self.layout.money], block[12:16]
+        prices = {*usual.prices, number(price_words)} if is_number(price_words) else set(usual.prices)
+        likely = [(wrong, price) for price in prices if (wrong := self._amiss(price, price_words)) <= most]
+        guessed = self._guessed(volume_words)
+        for price_wrong, price in sorted(likely):
+            for volume in sorted(guessed | self._paid(money_words, price)):
+                tried += 1
+                if tried > MOST_TRIED:
+                    raise _TooManyError
                 if volume % usual.volume_step:
                     continue
-                most = MOST_WRONG + MARGIN - amiss - self._amiss(volume, block[self.layout.volume])
-                for money in self.money.of(volume, price, nearest=usual.rounds):
-                    if self._amiss(money, block[self.layout.money]) <= most:
-                        yield price, volume, money
+                wrong = price_wrong + self._amiss(volume, volume_words)
+                for money in self.money.of(volume, price, nearest=usual.rounds) if wrong <= most else ():
+                    wrong_all = wrong + self._amiss(money, money_words)
+                    if wrong_all <= most:
+                        yield wrong_all, _sum(price) + _sum(volume) + _sum(money), price, volume, money
 
     @staticmethod
     def _amiss(value: int, words: bytes) -> int:
@@ -221,9 +245,10 @@ class Repair:
             _is_readable(word, False) and word & 0x0F != value // 10**place % 10 for place, word in enumerate(words)
         )
 
-    def _volumes(self, block: bytes, price: int) -> set[int]:
-        """Volumes that the block may have said: its readable digits, one of them wrong, or what its money is for."""
-        words, ten = block[self.layout.volume], range(10)
+    @staticmethod
+    def _guessed(words: bytes) -> set[int]:
+        """Volumes that the block may have said by its readable digits, one of them wrong."""
+        ten = range(10)
         digits: list[Sequence[int]] = [(word & 0x0F,) if _is_readable(word, False) else ten for word in words]
         lost = sum(len(tried) > 1 for tried in digits)
         found: set[int] = set()
@@ -232,28 +257,14 @@ class Repair:
         if lost < MOST_GUESSED:
             for place in range(len(digits)):
                 found |= {_joined(each) for each in product(*digits[:place], ten, *digits[place + 1 :])}
-        if is_number(block[self.layout.money]):
-            found |= set(self.money.volumes(number(block[self.layout.money]), price))
-        most: int = 10**self.layout.digits
-        return {volume for volume in found if volume < most}
+        return found
 
-    def _said(self, filling: Filling, unknown: bytes) -> dict[int, int]:
-        """The words that a whole block of this filling has where they differ from block to block."""
-        layout = self.layout
-        said = {4: 0xE0 | filling.pump - 1, 9: 0xE0 | filling.grade}
-        for first, digits, value in (
-            (12, 4, filling.price),
-            (layout.volume.start, layout.digits, filling.volume),
-            (layout.money.start, layout.digits, filling.money),
-        ):
-            for place in range(digits):
-                said[first + place] = 0xE0 | value // 10**place % 10
-        said |= dict(zip((5, 6, 7), unknown, strict=True))
-        if all(word >> 4 == 0xE for word in unknown):
-            last = layout.size - 3
-            words = dict(layout.fixed) | said
-            said[last + 1] = check_word(words[place] for place in range(last + 1))
-        return said
+    def _paid(self, words: bytes, price: int) -> set[int]:
+        """Volumes that the block's money can be for."""
+        if not is_number(words):
+            return set()
+        most: int = 10**self.layout.digits
+        return {volume for volume in self.money.volumes(number(words), price) if volume < most}
 
 
 def _is_readable(word: int, any_nibble: bool) -> bool:
@@ -262,3 +273,8 @@ def _is_readable(word: int, any_nibble: bool) -> bool:
 
 def _joined(digits: Sequence[int]) -> int:
     return sum(digit * 10**place for place, digit in enumerate(digits))
+
+
+def _sum(number: int) -> int:
+    """Of its digits."""
+    return sum(map(int, str(number)))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -26,7 +26,6 @@ from pumpwatch import (
     TagKind,
     Transaction,
     Turns,
-    to_us,
 )
 from pumpwatch_twowire.asking import Exchange
 from pumpwatch_twowire.damaged import Money, Repair
@@ -60,6 +59,8 @@ NOZZLE_TAGS = (
     ("totalizer_amount", "CNY", ScanClass.NORMAL, TagKind.COUNTER, "Amount totalizer"),
 )
 TOTALIZERS = ("totalizer", "totalizer_amount")
+MOST_NUMBERS = 32
+"""Numbers of a nozzle's last fillings that are remembered, so that none is given twice."""
 
 
 class TwoWireSettings(PluginSettings):
@@ -112,8 +113,16 @@ class _Nozzle:
     nozzle_id: str
     pump: int
     grade: int
-    seq: int | None = None
-    """Number of its last filling told."""
+    used: deque[int] = field(default_factory=lambda: deque(maxlen=MOST_NUMBERS))
+    """Numbers of its last fillings told."""
+
+    def sequence(self, end: datetime) -> int:
+        """Of a filling that ended then. In seconds it is the same after a restart, and no rule takes it for a count."""
+        seconds = int(end.timestamp())
+        while seconds in self.used:
+            seconds += 2
+        self.used.append(seconds)
+        return seconds
 
 
 class TwoWireDriver(Driver):
@@ -271,10 +280,9 @@ class TwoWireDriver(Driver):
         nozzle = self._nozzles.get((filling.pump, filling.grade))
         if nozzle is None:
             return self._nobodys(sale)
-        nozzle.seq = to_us(sale.end) // 1000 if nozzle.seq is None else nozzle.seq + 1
         return Transaction(
             nozzle_id=nozzle.nozzle_id,
-            seq=nozzle.seq,
+            seq=nozzle.sequence(sale.end),
             start=sale.start,
             end=sale.end,
             volume_l=_decimal(filling.volume, settings.volume_decimals),
@@ -309,20 +317,26 @@ class TwoWireDriver(Driver):
         if at is None or self._turns.is_silent(nozzle.pump) or (now - at).total_seconds() > self.settings.silence_s:
             return [Sample(prefix + tag[0], None, now, Quality.NOT_CONNECTED) for tag in NOZZLE_TAGS]
         state, quality = self._state(nozzle, pump)
-        values: dict[str, tuple[float | None, Quality]] = {"state": (state, quality)}
         price = pump.prices.get(nozzle.grade)
-        values["price"] = self._good(price, self.settings.price_decimals)
+        values: dict[str, tuple[float | None, Quality, datetime]] = {
+            "state": (state, quality, at),
+            "price": self._shown(price, self.settings.price_decimals, pump.priced.get(nozzle.grade, at)),
+        }
+        # Between lifting and the first running money the display goes back to zero unheard.
+        is_old = state in {NozzleState.LIFTED, NozzleState.FUELLING} or pump.owes_filling
         last = pump.last.get(nozzle.grade)
-        values["volume"] = self._good(last.volume if last else None, self.settings.volume_decimals)
-        values["amount"] = self._good(last.money if last else None, self.settings.amount_decimals)
+        volume, amount = (last.volume, last.money) if last else (None, None)
+        values["volume"] = self._shown(volume, self.settings.volume_decimals, at, is_old=is_old)
+        values["amount"] = self._shown(amount, self.settings.amount_decimals, at, is_old=is_old)
         if state == NozzleState.FUELLING and quality.is_good and (running := pump.running_money) is not None:
-            amount = _decimal(running, self.settings.amount_decimals)
-            values["amount"] = (amount, Quality.UNCERTAIN)
-            litres = round(amount / _decimal(price, self.settings.price_decimals), 2) if price else None
-            values["volume"] = (litres, Quality.UNCERTAIN if price else Quality.BAD)
+            money = _decimal(running, self.settings.amount_decimals)
+            values["amount"] = (money, Quality.UNCERTAIN, at)
+            litres = round(money / _decimal(price, self.settings.price_decimals), 2) if price else None
+            values["volume"] = (litres, Quality.UNCERTAIN if price else Quality.BAD, at)
         for name, total in zip(TOTALIZERS, pump.totals(nozzle.grade), strict=True):
-            values[name] = self._good(total, self.settings.totals_decimals)
-        return [Sample(prefix + name, value, at, quality) for name, (value, quality) in values.items()]
+            decimals = self.settings.totals_decimals
+            values[name] = self._shown(total.value, decimals, total.at or at, is_old=total.is_behind)
+        return [Sample(prefix + name, value, heard, quality) for name, (value, quality, heard) in values.items()]
 
     def _state(self, nozzle: _Nozzle, pump: Pump) -> tuple[int | None, Quality]:
         """Of a pump with several nozzles it must have been heard which is out."""
@@ -335,8 +349,12 @@ class TwoWireDriver(Driver):
         return int(pump.state if pump.nozzle == nozzle.grade + 1 else NozzleState.IDLE), Quality.GOOD
 
     @staticmethod
-    def _good(value: int | None, decimals: int) -> tuple[float | None, Quality]:
-        return (None, Quality.BAD) if value is None else (_decimal(value, decimals), Quality.GOOD)
+    def _shown(
+        value: int | None, decimals: int, at: datetime, *, is_old: bool = False
+    ) -> tuple[float | None, Quality, datetime]:
+        if value is None:
+            return None, Quality.BAD, at
+        return _decimal(value, decimals), Quality.STALE if is_old else Quality.GOOD, at
 
 
 def _decimal(value: int, decimals: int) -> float:

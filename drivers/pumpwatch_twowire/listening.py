@@ -39,6 +39,8 @@ _BEGINNING: Final = re.compile(rb"[\x00-\x0f\x40-\x6f\xba\xeb\xf1\xf8\xff]")
 _BEGINNINGS: Final = tuple(bool(_BEGINNING.match(bytes((byte,)))) for byte in range(256))
 _BEHIND = 4
 """Bytes kept behind the place of listening: a filling's first word may be damaged."""
+MOST_REPAIRS = 16
+"""Damaged blocks that are read at a time, more than the line can carry in a second; of the others nothing is said."""
 _PRICE_BLOCK = 13
 _NOZZLE_HEAD, _NOZZLE_TAIL = b"\xba\xb0\xb3", b"\x8d\x8a"
 _NOZZLE_REPLY = (19, 21)
@@ -108,10 +110,11 @@ class Listener:
         """The question just heard, when a block answers it."""
         self._usual = Usual()
         self._said: list[Heard] = []
+        self._repairs = 0
 
     def feed(self, data: bytes) -> list[Heard]:
         """Take the next bytes of the line; what they were understood to say."""
-        rest, at = self._rest + data, self._next
+        rest, at, self._repairs = self._rest + data, self._next, 0
         while at < len(rest):
             if not _BEGINNINGS[rest[at]]:
                 found = _BEGINNING.search(rest, at)
@@ -187,6 +190,9 @@ class Listener:
         return self._layout.size
 
     def _damaged(self, block: bytes, asked: int | None) -> None:
+        self._repairs += 1
+        if self._repairs > MOST_REPAIRS:
+            return
         possible, clear = self._repair.nearest(block, asked, self._usual)
         pumps = dict.fromkeys(filling.pump for filling in possible)
         alone = len(pumps) == 1 and self._usual.is_quiet

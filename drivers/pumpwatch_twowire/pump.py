@@ -97,6 +97,8 @@ class Pump:
         """Grade → its last filling told."""
         self.prices: dict[int, int] = {}
         """Grade → price, from blocks that check."""
+        self.priced: dict[int, datetime] = {}
+        """When each was heard."""
         self._totals: dict[int, tuple[Totalizer, Totalizer]] = {}
         self._status: Status | None = None
         self._ends = 0
@@ -143,10 +145,9 @@ class Pump:
             return True
         return not self._totals or not all(each.is_sure for pair in self._totals.values() for each in pair)
 
-    def totals(self, grade: int) -> tuple[int | None, int | None]:
-        """Volume and money totals of a grade, in units of their last digit."""
-        pair = self._totals.get(grade)
-        return (pair[0].value, pair[1].value) if pair else (None, None)
+    def totals(self, grade: int) -> tuple[Totalizer, Totalizer]:
+        """Volume and money totals of a grade."""
+        return self._totals.get(grade) or _totalizers()
 
     def take(self) -> list[Sale]:
         """The fillings completed since the last call."""
@@ -200,7 +201,7 @@ class Pump:
         ended = self._status in _ENDS
         proven = self._signs >= SURE or (not again and whole and fits and (self._signs > 0 or ended))
         if whole and fits:
-            self.prices[filling.grade] = filling.price
+            self.prices[filling.grade], self.priced[filling.grade] = filling.price, now
         if again and not proven:
             return
         self._pending = _Pending(
@@ -240,17 +241,17 @@ class Pump:
             volume, money = self._totals.setdefault(each.grade, _totalizers())
             if pending is not None and pending.filling.grade == each.grade:
                 filling, exact = pending.filling, self._gap(each, pending.filling) <= 1.0
-                in_volume = not pending.in_volume and volume.hear(each.volume, filling.volume * self._volume_unit)
-                in_money = not pending.in_money and money.hear(each.money, filling.money * self._money_unit)
+                in_volume = not pending.in_volume and volume.hear(each.volume, filling.volume * self._volume_unit, now)
+                in_money = not pending.in_money and money.hear(each.money, filling.money * self._money_unit, now)
                 pending.in_volume |= in_volume
                 pending.in_money |= in_money
                 if pending.in_volume and pending.in_money and (exact or pending.agrees):
                     pending.agrees = pending.proven = True
             else:
-                volume.hear(each.volume)
-                money.hear(each.money)
+                volume.hear(each.volume, at=now)
+                money.hear(each.money, at=now)
             if volume.is_sure:
-                self.prices[each.grade] = each.price
+                self.prices[each.grade], self.priced[each.grade] = each.price, now
         self._settle(busy=False, counts=False)
 
     # ------------------------------------------------------------ conclusions

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 from pumpwatch import Totalizer
 
 
@@ -54,3 +56,19 @@ def test_a_move_that_is_not_this_sale_does_not_show_it() -> None:
     assert not total.hear(3_000, 1_700.0)
     assert not total.sold(1_700.0)
     assert not total.sold(2_000.0), "the move belongs to an earlier sale"
+
+
+def test_when_it_was_heard_and_whether_sales_have_been_told_since() -> None:
+    start, second = datetime(2026, 11, 22, 4, 0, tzinfo=UTC), timedelta(seconds=1)
+    total = Totalizer(8)
+    assert (total.at, total.is_behind) == (None, False)
+    total.hear(1_000, at=start)
+    assert total.at is None, "it does not count yet"
+    total.hear(1_000, at=start + second)
+    assert (total.at, total.is_behind) == (start + second, False)
+    total.sold(2_550)
+    assert (total.at, total.is_behind) == (start + second, True)
+    total.hear(3_550, at=start + 2 * second)
+    assert (total.at, total.is_behind) == (start + 2 * second, False)
+    assert total.hear(4_000, 450, start + 3 * second)
+    assert (total.at, total.is_behind) == (start + 3 * second, False), "it contains the sale that is told next"

@@ -191,6 +191,23 @@ def test_nothing_comes_of_a_damaged_frame(vector: str, place: int, damage: int) 
     assert not any(isinstance(h, FromController) and h.orders for h in Traffic().feed(bytes(raw)))
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from([b"\x50", b"\x5f", b"\x30", b"\x3f", b"\x10", b"\x00", b"\x10\xfa"]), max_size=400),
+    st.binary(max_size=60),
+)
+def test_a_frame_behind_noise_is_the_one_that_trying_each_beginning_finds(noise: list[bytes], payload: bytes) -> None:
+    chunk = b"".join(noise) + data(0x52, 3, payload)
+    (found,) = [frame for frame in Cutter().feed(chunk) if frame.kind is Kind.DATA]
+    sound = []
+    for start in range(max(0, len(chunk) - KEPT), len(chunk) - 5):
+        plain = chunk[start:-2].replace(b"\x10\xfa", b"\xfa")
+        is_one = 0x50 <= plain[0] <= 0x6F and plain[1] >> 4 == 3 and len(plain) <= 256
+        if is_one and crc16(plain[:-2]) == int.from_bytes(plain[-2:], "little"):
+            sound.append(chunk[start:])
+    assert found.raw == sound[0]
+
+
 @pytest.mark.parametrize("damage", ["AA FA", "03 AA", "AA AA", "10 FA"])
 def test_a_damaged_end_does_not_harm_what_the_checksum_covers(damage: str) -> None:
     completed = octets(list(REPORTS)[4])

@@ -33,7 +33,8 @@ from pumpwatch.line import WireLine
 from pumpwatch.settings import LineAddress
 from pumpwatch.testing import ScriptedLine
 from pumpwatch_dart import DartDriver, DartSettings
-from pumpwatch_dart.frames import Kind, control, data
+from pumpwatch_dart import polling as talking
+from pumpwatch_dart.frames import Cutter, Frame, Kind, control, data
 from pumpwatch_sim.fleet import Fleet, LineEntry, Stations
 from pumpwatch_sim.live import lines
 from pumpwatch_sim.live.sim import Sim, running
@@ -211,6 +212,37 @@ async def test_a_filling_is_told_when_the_totalizers_had_their_time() -> None:
     assert sale.raw == COMPLETED[3:]
     line.pass_on(POLL + EOT)
     assert list((await read(driver, 60)).records) == []
+
+
+@pytest.mark.parametrize("nozzle", [2, 5, 15])
+async def test_a_nozzle_beyond_the_configuration_is_an_alarm_and_harms_no_other_side(nozzle: int) -> None:
+    line = ScriptedLine({})
+    site = Site("S01", "D1", "S01-D1", ("S01-N01", "S01-N02"))
+    driver = DartDriver(DartSettings(address=0x50), site, line)
+    await driver.connect()
+
+    def said(transactions: str, number: int) -> bytes:
+        foreign = bytes.fromhex(transactions.replace("NN", f"{nozzle + 0x10:02x}").replace("HH", f"{nozzle:02x}"))
+        return control(Kind.POLL, 0x51) + data(0x51, number, foreign)
+
+    lifted, filling = "0304 000789 NN", "010104 0304 000789 NN 0208 00000100 00000789"
+    completed = "0208 00003000 00023670 0304 000789 HH 010105"
+    records: list[Record] = []
+    for second, passed in enumerate(
+        (
+            said(lifted, 1) + LIFTED,
+            said(filling, 2) + FILLING,
+            said(completed, 3) + COMPLETED,
+            *[POLL + EOT + control(Kind.POLL, 0x51) + control(Kind.EOT, 0x51)] * 6,
+        )
+    ):
+        line.pass_on(passed)
+        records += (await read(driver, 4 * second)).records
+    event, sale = sorted(records, key=lambda record: isinstance(record, Transaction))
+    assert isinstance(event, DeviceEvent) and isinstance(sale, Transaction)
+    assert (sale.nozzle_id, sale.volume_l) == ("S01-N01", 25.0)
+    told = {key: event.detail[key] for key in ("code", "side", "nozzle", "volume_l")}
+    assert told == {"code": "unknown_nozzle", "side": 2, "nozzle": nozzle, "volume_l": 30.0}
 
 
 async def test_the_volume_of_a_lifted_nozzle_is_stale() -> None:
@@ -442,6 +474,46 @@ async def test_an_exchange_cut_short_loses_nothing() -> None:
     (sale,) = (await read(driver, 45)).records
     assert isinstance(sale, Transaction)
     assert sale.volume_l == 25.0
+
+
+class Trickle:
+    """A line on which what comes back is no answer, segment by segment as a socket hands it on."""
+
+    address = "trickle"
+
+    def __init__(self, received: bytes, segment: int) -> None:
+        self.received, self.segment, self.looked = received, segment, 0
+
+    async def ask(self, request: bytes, complete: Callable[[bytes], int]) -> bytes:
+        for end in range(self.segment, len(self.received) + 1, self.segment):
+            self.looked = end
+            if length := complete(self.received[:end]):
+                return self.received[:length]
+        raise AssertionError("the line is asked for ever")
+
+    async def listen(self) -> None:
+        raise AssertionError("a polled line is not listened to")
+
+
+@pytest.mark.parametrize("segment", [1, 100, 1460])
+async def test_much_that_is_no_answer_is_given_up_soon(segment: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fed = 0
+
+    class CountingCutter(Cutter):
+        def feed(self, received: bytes) -> list[Frame]:
+            nonlocal fed
+            fed += len(received)
+            return super().feed(received)
+
+    monkeypatch.setattr(talking, "Cutter", CountingCutter)
+    others = (b"\x5f\x3f" * 127 + data(0x60, 1, b"\x01\x01\x01")) * 250
+    line = Trickle(others, segment)
+    driver = DartDriver(DartSettings(address=0x50, mode="poll"), SITE, line)  # type: ignore[arg-type]
+    await driver.connect()
+    with pytest.raises(BadReply, match="no answer in"):
+        await read(driver, 0)
+    assert line.looked <= talking.MOST_RECEIVED + segment
+    assert fed == line.looked, "each byte is looked at once"
 
 
 class Babble:

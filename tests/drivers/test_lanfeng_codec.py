@@ -213,11 +213,11 @@ def test_a_filling_needs_to_be_seen_twice_or_with_the_totals() -> None:
     assert feed(gun, (0x41, 2000, 1)) == [(800, 16_000, 2000)]
     assert feed(gun, (0x41, 2000, 5)) == []
     for _ in range(2):
-        gun.hear_total(Question.TOTAL_LITRES, 100_000)
-        gun.hear_total(Question.TOTAL_MONEY, 900_000)
+        gun.hear_total(Question.TOTAL_LITRES, 100_000, NOW)
+        gun.hear_total(Question.TOTAL_MONEY, 900_000, NOW)
     assert feed(gun, (0xC2, 100, 2), (0x41, 1500, 1)) == []
-    gun.hear_total(Question.TOTAL_LITRES, 101_500)
-    gun.hear_total(Question.TOTAL_MONEY, 912_000)
+    gun.hear_total(Question.TOTAL_LITRES, 101_500, NOW)
+    gun.hear_total(Question.TOTAL_MONEY, 912_000, NOW)
     (sale,) = gun.take()
     assert (sale.figures, sale.total_litres, sale.total_money) == ((800, 12_000, 1500), 101_500, 912_000)
 
@@ -229,6 +229,17 @@ def test_what_is_no_filling() -> None:
     assert feed(gun, (0xC1, 0, 5), (0x41, 0, 5)) == [], "nothing flowed"
     assert feed(gun, (0x44, 2222, 5), (0x41, 0, 5)) == [], "a display in a state that nobody knows"
     assert feed(gun, (0x41, 3333, 5)) == [], "a display that changes by itself"
+
+
+@pytest.mark.parametrize("outs", [1, 2, 5])
+def test_a_new_price_on_the_old_display_is_no_filling(outs: int) -> None:
+    """Lifted and hung up without fuelling, while the controller sets another price."""
+    gun = Gun()
+    old, new = (789, 7_890, 1_000), (800, 7_890, 1_000)
+    shown = [(0x41, old)] * 2 + [(0xC1, old)] * outs + [(0xC1, new), (0x41, new), (0x41, new), (0xC1, new)]
+    for status, figures in [*shown, (0xC2, new), (0x41, old), (0x41, old), (0xC1, old), (0x41, new)] * 2:
+        gun.hear_state(State(*figures, status), NOW)
+    assert gun.take() == []
 
 
 def test_short_and_equal_fillings() -> None:

@@ -115,7 +115,7 @@ async def test_a_filling_on_the_bench(echoes: bool) -> None:
     samples, (sale,) = await read(driver, NOW + timedelta(seconds=4))
     assert sale == Transaction(
         nozzle_id="S01-N01",
-        seq=round((NOW.timestamp() + 4) * 1000),
+        seq=round(NOW.timestamp()) + 4,
         start=NOW + timedelta(seconds=2),
         end=NOW + timedelta(seconds=4),
         volume_l=25.5,
@@ -126,6 +126,53 @@ async def test_a_filling_on_the_bench(echoes: bool) -> None:
     )
     for second in range(5, 15):
         assert (await read(driver, NOW + timedelta(seconds=second)))[1] == []
+
+
+async def test_what_was_not_heard_again_is_stale() -> None:
+    """A totalizer read before the filling that was told last is no totalizer after it."""
+    gun, line = Gun(), ScriptedLine({})
+    driver = LanfengDriver(LanfengSettings(guns=(1,)), ONE, line)
+    await driver.connect()
+
+    async def hear(second: int, *questions: Question) -> tuple[dict[str, Sample], list]:
+        line.pass_on(b"".join(q.to(1) + gun.answer(q.to(1)) for q in (Question.STATE, *questions)))
+        return await read(driver, NOW + timedelta(seconds=second))
+
+    for second in range(2):
+        samples, _ = await hear(second, Question.TOTAL_LITRES, Question.TOTAL_MONEY)
+    assert samples["nozzle-1.totalizer"] == Sample("nozzle-1.totalizer", 10_000.0, NOW + timedelta(seconds=1))
+    samples, _ = await hear(5)
+    assert samples["nozzle-1.totalizer"] == Sample("nozzle-1.totalizer", 10_000.0, NOW + timedelta(seconds=1))
+    told = []
+    for second, (status, litres) in enumerate([(0xC2, 500), (0xC2, 2_000), (0x41, 2_550), (0x41, 2_550)], 10):
+        gun.status, gun.litres, gun.money = status, litres, litres * 789 // 100
+        samples, records = await hear(second)
+        told += records
+    assert [sale.volume_l for sale in told] == [25.5]
+    for tag, value in (("totalizer", 10_000.0), ("totalizer_amount", 78_900.0)):
+        stale = Sample(f"nozzle-1.{tag}", value, NOW + timedelta(seconds=1), Quality.STALE)
+        assert samples[stale.tag] == stale
+    gun.totals = {0xAC: 7_890_000 + gun.money, 0xAD: 1_002_550}
+    samples, _ = await hear(20, Question.TOTAL_LITRES, Question.TOTAL_MONEY)
+    assert samples["nozzle-1.totalizer"] == Sample("nozzle-1.totalizer", 10_025.5, NOW + timedelta(seconds=20))
+
+
+async def test_numbers_are_the_same_after_a_restart_and_count_nothing() -> None:
+    """They are seconds: a rule that looks for gaps in a count finds neither a count nor a jump."""
+    numbers = []
+    for first in (0, 1):  # the second driver has missed the first filling
+        gun = Gun()
+        driver = LanfengDriver(LanfengSettings(guns=(1,), mode="poll"), ONE, ScriptedLine(gun.answer))
+        for second, (status, litres) in enumerate([(0x41, 1_000), *[(0xC2, 10), (0xC2, 20), (0x41, 2_550)] * 3]):
+            gun.status, gun.litres, gun.money = status, litres, litres * 789 // 100
+            gun.totals = {0xAC: 7_890_000, 0xAD: 1_000_000}
+            if first and second < 4:
+                continue
+            for _ in range(2):
+                numbers += [(sale.end, sale.seq) for sale in (await read(driver, NOW + timedelta(seconds=second)))[1]]
+    assert len(numbers) == 5
+    assert set(numbers[3:]) == set(numbers[1:3])
+    assert [seq for _, seq in numbers[:3]] == [int(end.timestamp()) for end, _ in numbers[:3]]
 
 
 async def test_other_decimals() -> None:

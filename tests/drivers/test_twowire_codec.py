@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pumpwatch import BadReply
 from pumpwatch.testing import load_cases
+from pumpwatch_twowire import damaged, listening
 from pumpwatch_twowire.asking import Exchange
 from pumpwatch_twowire.damaged import Money, Repair, Usual
 from pumpwatch_twowire.listening import FillingHeard, Listener, MoneyHeard, NozzleHeard, StatusHeard, TotalsHeard
@@ -174,6 +175,15 @@ def test_an_answer_is_whole_or_refused(question: Question, echoes: bool | None, 
             return
 
 
+@pytest.mark.parametrize("late", [b"\x62", words(20_120, 6), block_of(FILLING)])
+def test_answers_to_other_questions_without_end_are_given_up(late: bytes) -> None:
+    exchange = Exchange(Question.TOTALS, 1, LAYOUT)
+    answer = totals_of((1_000_000, 7_890_000, 789))
+    assert exchange.complete(late * 3 + answer) == len(late * 3 + answer)
+    with pytest.raises(BadReply, match="to other questions"):
+        exchange.complete(late * 1_000)
+
+
 def test_a_block_without_end_is_given_up() -> None:
     exchange = Exchange(Question.TOTALS, 1, LAYOUT)
     with pytest.raises(BadReply, match="does not check"):
@@ -181,6 +191,41 @@ def test_a_block_without_end_is_given_up() -> None:
 
 
 # ---------------------------------------------------------------- what a damaged block can only have said
+
+
+class CountingMoney(Money):
+    """Counts how often money is worked out: the work that a damaged block makes."""
+
+    count = 0
+
+    def of(self, volume: int, price: int, *, nearest: bool) -> tuple[int, ...]:
+        CountingMoney.count += 1
+        return super().of(volume, price, nearest=nearest)
+
+
+@pytest.mark.parametrize("places", [(17, 18, 13, 12, 25), (4, 31, 17, 18, 12), (17, 18, 4, 31)])
+def test_damaged_blocks_make_bounded_work(places: tuple[int, ...]) -> None:
+    """Of a hostile pump, which teaches many prices first: neither a block nor a second of the line holds others up."""
+    hears = Listener(Repair(LAYOUT, CountingMoney(), {1: frozenset({0})}))
+    for price in range(700, 1_000, 3):
+        hears.feed(b"\x41" + block_of(Filling(1, 0, price, 25_500, round(25.5 * price))))
+    bad = spoilt(SALE, **{f"p{place}": 0x13 for place in places})
+    CountingMoney.count = 0
+    hears.feed(bad)
+    assert 0 < CountingMoney.count <= damaged.MOST_TRIED
+    one = CountingMoney.count
+    hears.feed(bad * 500)
+    assert CountingMoney.count <= one * (1 + listening.MOST_REPAIRS)
+    last = hears.feed(b"\x41" + SALE)
+    assert [heard.fillings for heard in last if isinstance(heard, FillingHeard) and heard.whole] == [(FILLING,)]
+
+
+def test_a_block_that_leaves_open_too_much_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = spoilt(SALE, p17=0, p18=0)
+    assert REPAIR.nearest(bad, 1, usual()) == ((FILLING,), True)
+    for most in (0, 1, 10):
+        monkeypatch.setattr(damaged, "MOST_TRIED", most)
+        assert REPAIR.nearest(bad, 1, usual()) == ((), False)
 
 
 def usual(*prices: int) -> Usual:
@@ -193,15 +238,15 @@ def usual(*prices: int) -> Usual:
 
 
 def spoilt(block: bytes, **words: int) -> bytes:
-    damaged = bytearray(block)
+    wrong = bytearray(block)
     for place, word in words.items():
-        damaged[int(place[1:])] = word
-    return bytes(damaged)
+        wrong[int(place[1:])] = word
+    return bytes(wrong)
 
 
 def test_unreadable_words_are_restored() -> None:
-    damaged = spoilt(SALE, p0=0, p12=0, p13=0, p19=0, p20=0)
-    assert REPAIR.nearest(damaged, 1, usual()) == ((FILLING,), True)
+    bad = spoilt(SALE, p0=0, p12=0, p13=0, p19=0, p20=0)
+    assert REPAIR.nearest(bad, 1, usual()) == ((FILLING,), True)
 
 
 def test_one_wrong_digit_is_seen() -> None:

@@ -138,7 +138,7 @@ async def test_a_filling_on_the_bench() -> None:
     samples, (sale,) = await read(driver, NOW + timedelta(seconds=40))
     assert sale == Transaction(
         nozzle_id="S01-N01",
-        seq=round((NOW.timestamp() + 40) * 1000),
+        seq=round(NOW.timestamp()) + 40,
         start=NOW + timedelta(seconds=10),
         end=NOW + timedelta(seconds=40),
         volume_l=25.5,
@@ -157,6 +157,37 @@ async def test_a_filling_on_the_bench() -> None:
     assert (records, samples["nozzle-1.totalizer"].value) == ([], 10_025.5)
 
 
+async def test_what_was_not_heard_again_is_stale() -> None:
+    """Nothing says when the display goes back to zero, nor what the totals are before they are read again."""
+    pump, line = Pump(), ScriptedLine({})
+    driver = TwoWireDriver(TwoWireSettings(pumps=(1,)), ONE, line)
+    await driver.connect()
+
+    async def hear(second: int, *questions: int) -> tuple[dict[str, Sample], list]:
+        asked = [bytes((question << 4 | 1,)) for question in (0, *questions)]
+        line.pass_on(b"".join(each + (pump.answer(each) or b"") for each in asked))
+        return await read(driver, NOW + timedelta(seconds=second))
+
+    for second in range(2):
+        samples, _ = await hear(second, 5)
+    assert samples["nozzle-1.totalizer"] == Sample("nozzle-1.totalizer", 10_000.0, NOW + timedelta(seconds=1))
+    told = []
+    for second, status, *block in ((5, 9), (6, 9), (7, 11), (8, 11, 4), (9, 6), (10, 6)):
+        pump.status = status
+        samples, records = await hear(second, *block)
+        told += records
+    assert [sale.volume_l for sale in told] == [25.5]
+    assert samples["nozzle-1.volume"] == Sample("nozzle-1.volume", 25.5, NOW + timedelta(seconds=10))
+    stale = Sample("nozzle-1.totalizer", 10_000.0, NOW + timedelta(seconds=1), Quality.STALE)
+    assert samples[stale.tag] == stale
+    for second, status in ((20, 7), (21, 7), (22, 9), (23, 9)):
+        pump.status = status
+        samples, _ = await hear(second)
+        assert second == 20 or samples["nozzle-1.volume"].quality is Quality.STALE, "its zero is not reported"
+        assert second == 20 or samples["nozzle-1.amount"].quality is Quality.STALE
+    assert samples["nozzle-1.state"].value == NozzleState.FUELLING
+
+
 async def test_the_same_figures_again_are_another_filling() -> None:
     pump = Pump()
     driver = TwoWireDriver(TwoWireSettings(pumps=(1,), mode="poll"), ONE, ScriptedLine(pump.answer))
@@ -167,7 +198,8 @@ async def test_the_same_figures_again_are_another_filling() -> None:
             pump.totals = totals(1_000_000 + (number + (status in {11, 6})) * 2_550, 7_890_000)
             told += (await read(driver, NOW + timedelta(seconds=len(told))))[1]
     assert [sale.volume_l for sale in told] == [25.5] * 3
-    assert [sale.seq - told[0].seq for sale in told] == [0, 1, 2]
+    # Each ended a second after the one before; no number is given twice.
+    assert len({(sale.nozzle_id, sale.seq) for sale in told}) == 3
 
 
 async def test_money_that_is_not_price_times_volume_needs_a_second_reading() -> None:

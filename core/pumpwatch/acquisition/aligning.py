@@ -7,7 +7,7 @@ that do not cross are the alignment (dynamic programming, as for two texts).
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from math import inf
 from statistics import median
@@ -132,17 +132,15 @@ class ClockGap:
         For a channel that nobody looks at live, and after a clock was set.
         """
         pairs = [(_apart(s, p), s, p) for s in shown for p in parts if figures(s, p) >= SAME]
-        found: list[tuple[int, float, list[float]]] = []
-        for apart, _, part in pairs:
-            reach = part.sale.at_resolution_s / 2 + SLACK_S
-            near = [each for each in pairs if abs(each[0] - apart) <= reach]
-            count = min(len({id(s) for _, s, _ in near}), len({id(p) for _, _, p in near}))
-            found.append((count, apart, [each[0] for each in near]))
-        if not found:
+        if not pairs:
             return
-        most, apart, gaps = max(found, key=lambda each: each[0])
+        counts = _together(pairs)
+        best = max(range(len(pairs)), key=counts.__getitem__)
+        most, apart, reach = counts[best], pairs[best][0], _reach(pairs[best][2])
+        gaps = [each for each, _, _ in pairs if abs(each - apart) <= reach]
         wide = max(part.sale.at_resolution_s for part in parts) + 2 * SLACK_S
-        other = max((count for count, where, _ in found if abs(where - apart) > wide), default=0)
+        far = (count for count, pair in zip(counts, pairs, strict=True) if abs(pair[0] - apart) > wide)
+        other = max(far, default=0)
         if most >= EXACT and most >= 2 * other:
             self._seen.clear()
             self._take(gaps)
@@ -150,6 +148,36 @@ class ClockGap:
     def _take(self, gaps: Sequence[float]) -> None:
         self._seen.extend(gaps)
         self._gap, self._doubt = median(self._seen), 3.0 + 30.0 / len(self._seen)
+
+
+def _reach(part: Part) -> float:
+    """Seconds by which the time between two ends may differ from another's and be the same difference of clocks."""
+    return part.sale.at_resolution_s / 2 + SLACK_S
+
+
+def _together(pairs: Sequence[tuple[float, Shown, Part]]) -> list[int]:
+    """Of each pair how many fillings of either side, whichever are fewer, lie as far apart as it does."""
+    order = sorted(range(len(pairs)), key=lambda index: pairs[index][0])
+    counts = [0] * len(pairs)
+    for reach in {_reach(part) for _, _, part in pairs}:
+        shown, parts = Counter[int](), Counter[int]()
+        first = last = 0
+        for index in order:
+            apart, _, part = pairs[index]
+            if _reach(part) != reach:
+                continue
+            while last < len(order) and pairs[order[last]][0] - apart <= reach:
+                shown[id(pairs[order[last]][1])] += 1
+                parts[id(pairs[order[last]][2])] += 1
+                last += 1
+            while apart - pairs[order[first]][0] > reach:
+                for counter, one in zip((shown, parts), pairs[order[first]][1:], strict=True):
+                    counter[id(one)] -= 1
+                    if not counter[id(one)]:
+                        del counter[id(one)]
+                first += 1
+            counts[index] = min(len(shown), len(parts))
+    return counts
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,10 @@ HELD_S: Final = 3600.0
 """So long a channel's filling waits for a display that could not be read meanwhile."""
 KEPT: Final = 64
 """Fillings remembered a nozzle for those that come late or twice; overflow policy: the oldest are passed on as is."""
+TOLD: Final = 512
+"""Fillings before those of a nozzle of which only the key is kept; overflow policy: the oldest are forgotten."""
+SET_S: Final = 5.0
+"""A wall clock that goes so many seconds otherwise than time does has been set."""
 OPEN: Final = 32
 """Fillings of a channel that may wait for their displays; overflow policy: the oldest are told unmatched."""
 
@@ -106,6 +110,8 @@ class _Nozzle:
         self.channels: dict[SaleChannel, _Channel] = {}
         self._shown: list[Shown] = []
         """By end and number."""
+        self._told: dict[tuple[str, int, datetime], None] = {}
+        """Keys of fillings passed on before those."""
         self._wakes: list[float] = []
         """When time alone may decide something; a heap."""
 
@@ -116,6 +122,21 @@ class _Nozzle:
             heappop(self._wakes)
             due = True
         return due
+
+    def clock_set(self, by: float) -> None:
+        """Core's clock was set forward by so many seconds: what waits waits no shorter, and no longer, for that."""
+        self._wakes = [wake + by for wake in self._wakes]
+        for shown in self._shown:
+            shown.arrived, shown.due = shown.arrived + by, shown.due + by
+            shown.after = None if shown.after is None else shown.after + by
+        for channel in self.channels.values():
+            since, until = channel.heard
+            channel.heard = since + by, until + by
+            for part in channel.parts:
+                part.arrived, part.after = part.arrived + by, None if part.after is None else part.after + by
+            blurred = [(start + by, end + by) for start, end in channel.blurred]
+            channel.blurred.clear()
+            channel.blurred.extend(blurred)
 
     def _wake(self, now: float, *later: float) -> None:
         for seconds in later:
@@ -136,6 +157,9 @@ class _Nozzle:
                 if known.passed:
                     yield whole
             return
+        if sale.key in self._told:
+            yield sale  # a device with a long memory, asked anew: history has what was joined to it
+            return
         shown = Shown(sale, after, now, now + PATIENCE_S)
         insort(self._shown, shown, key=lambda s: (s.sale.end, s.sale.seq))
         self._wake(now, PATIENCE_S, SETTLE_S, LATE_S)
@@ -144,7 +168,7 @@ class _Nozzle:
             yield sale
         while len(self._shown) > KEPT:
             yield from self._decide(self._shown[0], now, at_once=True)
-            del self._shown[0]
+            self._forget(self._shown.pop(0))
 
     def remember(self, sale: Transaction, now: float, *, waits: bool) -> None:
         """A filling of before the last stop: it was passed on, or still waits for its channels."""
@@ -155,7 +179,13 @@ class _Nozzle:
         else:
             shown = Shown(sale, None, end, end, passed=True, decided=True)
         insort(self._shown, shown, key=lambda s: (s.sale.end, s.sale.seq))
-        del self._shown[:-KEPT]
+        while len(self._shown) > KEPT:
+            self._forget(self._shown.pop(0))
+
+    def _forget(self, shown: Shown) -> None:
+        self._told[shown.sale.key] = None
+        if len(self._told) > TOLD:
+            del self._told[next(iter(self._told))]
 
     def unkept(self) -> list[Transaction]:
         """The fillings that have begun to wait since the last call."""
@@ -343,6 +373,8 @@ class Joining:
         """By station."""
         self._looks: dict[Site, _Looks] = {}
         self._nozzles: dict[str, _Nozzle] = {}
+        self._ahead = clock.now().timestamp() - clock.monotonic()
+        """Of the wall clock before time itself."""
         every = list(devices)
         shown = {nozzle_id for site, channels in every if not channels for nozzle_id in site.nozzle_ids}
         for site, channels in every:
@@ -443,7 +475,17 @@ class Joining:
         return {station: records for station, records in by_station.items() if records}
 
     def _now(self) -> float:
-        return self._clock.now().timestamp()
+        """Core's time, s since 1970; when the clock has been set, all that is kept by it goes along."""
+        now = self._clock.now().timestamp()
+        ahead = now - self._clock.monotonic()
+        by, self._ahead = ahead - self._ahead, ahead
+        if abs(by) >= SET_S:
+            for looks in self._looks.values():
+                looks.since = None if looks.since is None else looks.since + by
+                looks.last = None if looks.last is None else looks.last + by
+            for nozzle in self._nozzles.values():
+                nozzle.clock_set(by)
+        return now
 
 
 def _is_same(one: ChannelSale, other: ChannelSale) -> bool:

@@ -74,7 +74,10 @@ class Device:
     since: datetime | None = None
     """When ``connected`` last changed."""
     last_good_us: int = 0
-    """Source time of the newest good value, microseconds since 1970 UTC; 0 before the first."""
+    """Source time of the newest good value, but not later than it came: a device's clock may be ahead.
+
+    Microseconds since 1970 UTC; 0 before the first.
+    """
     failures: int = 0
     """Scans failed in a row."""
     overruns: int = 0
@@ -346,7 +349,8 @@ class _Scan:
             records = (self._changed(up=True, reason=""), *records)
             log.info("%s: connected", device.path)
         device.failures = 0
-        device.last_good_us = max(device.last_good_us, _last_good_us(reading.samples))
+        newest_us = min(_last_good_us(reading.samples), to_us(self._clock.now()))
+        device.last_good_us = max(device.last_good_us, newest_us)
         await self._publish(reading.samples, records)
 
     async def _failed(self, reason: str, quality: Quality) -> None:

@@ -26,6 +26,7 @@ from pumpwatch import (
     Transaction,
     is_unheard,
 )
+from pumpwatch.acquisition import aligning
 from pumpwatch.acquisition.aligning import LATE_S, SETTLE_S
 from pumpwatch.acquisition.joining import ALONE_S, HELD_S, KEPT, OPEN, PATIENCE_S, Joining
 from pumpwatch.testing import FakeClock
@@ -61,7 +62,9 @@ class Bench:
         """By three seconds to this moment."""
         news: list[Record] = []
         while self.clock.now() < at:
-            self.clock._now = min(at, self.clock.now() + seconds(3))
+            step = min(seconds(3), at - self.clock.now())
+            self.clock._now += step
+            self.clock._elapsed += step.total_seconds()
             for site in self.scanned:
                 news += self.joining.take(site, ())
             for records in self.joining.pass_on().values():
@@ -469,6 +472,61 @@ def test_a_filling_reported_again_and_otherwise_reaches_history() -> None:
     edited = filling(1, end, 29.0)
     assert rig.tell(PUMPS, sale) == []
     assert rig.tell(PUMPS, edited) == [edited]
+
+
+@pytest.mark.parametrize("by", [-3600.0, -20.0, 20.0, 86_400.0])
+def test_a_clock_that_is_set_changes_no_waiting(by: float) -> None:
+    rig = rig_of("tax")
+    sale = filling(1, rig.clock.now())
+    rig.tell(PUMPS, sale)
+    rig.clock._now += seconds(by)
+    assert rig.pass_time(PATIENCE_S - 4) == []
+    assert sale in rig.pass_time(8)
+    assert is_unheard(rig.events(CHANNEL_UNHEARD), sale, "tax")
+    other = filling(2, rig.clock.now(), 22.0)
+    rig.tell(PUMPS, other)
+    (whole,) = rig.tell(TAX, taxed(other, seen_after=other.end - seconds(3)))
+    assert isinstance(whole, Transaction)
+    assert (whole.key, whole.tax_l) == (other.key, 22.0)
+
+
+def test_what_a_device_with_a_long_memory_tells_again_is_not_looked_for_again() -> None:
+    rig = rig_of("tax")
+    told = []
+    for number in range(2 * KEPT):
+        rig.pass_time(60)
+        sale = filling(number, rig.clock.now(), 20.0 + number)
+        rig.tell(PUMPS, sale)
+        rig.tell(TAX, taxed(sale, seen_after=sale.end - seconds(3)))
+        told.append(sale)
+    assert all(sale.tax_l == sale.volume_l for sale in rig.sales.values())
+    again = rig.tell(PUMPS, *told)
+    again += rig.pass_time(PATIENCE_S + 5)
+    assert rig.events(CHANNEL_UNHEARD) == []
+    assert all(record in told for record in again), "history has what was joined"
+    rig.tell(PUMPS, filling(0, told[0].end, 19.0))
+    assert rig.records[-1] == filling(0, told[0].end, 19.0), "otherwise than before: history is to see that"
+
+
+def test_many_equal_fillings_make_little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All are of the same preset, and the difference of the two clocks is not known."""
+    count = 0
+
+    class Counting(float):
+        def __sub__(self, other: float) -> float:
+            nonlocal count
+            count += 1
+            return float(self) - float(other)
+
+    apart = aligning._apart
+    monkeypatch.setattr(aligning, "_apart", lambda shown, part: Counting(apart(shown, part)))
+    sales = [filling(number, START + number * MINUTE) for number in range(KEPT)]
+    shown = [aligning.Shown(sale, None, 0.0, 0.0) for sale in sales]
+    parts = [aligning.Part(taxed(sale, ahead=1_000.0), 0.0, number) for number, sale in enumerate(sales[:OPEN])]
+    gap = aligning.ClockGap()
+    gap.look_for(shown, parts)
+    assert 0 < count <= 10 * KEPT * OPEN
+    assert not gap.known, "one filling more or less is as likely"
 
 
 def test_when_the_server_stops_all_that_waits_is_passed_on() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
@@ -27,6 +27,7 @@ from pumpwatch import (
     ScanClass,
     Site,
     Tag,
+    to_us,
 )
 from pumpwatch.acquisition import Acquisition, Device
 from pumpwatch.hub import Hub
@@ -123,6 +124,18 @@ async def test_an_unchanged_value_is_passed_on_once_a_heartbeat() -> None:
         bench.puppets[0].volume = 1.25
         await bench.clock.advance(1)
         assert bench.hub.latest[f"S01/D1/{FAST.name}"].value == 1.25
+
+
+async def test_a_devices_clock_that_is_ahead_keeps_no_silent_device_fresh() -> None:
+    async with Bench() as bench:
+        puppet = bench.puppets[0]
+
+        async def ahead(tags: Sequence[Tag], now: datetime) -> Reading:
+            return Reading([Sample(FAST.name, 1.0, now + timedelta(days=900))], [])
+
+        puppet.read = ahead  # type: ignore[method-assign]
+        await bench.clock.advance(5)
+        assert 0 < bench.devices[0].last_good_us <= to_us(bench.clock.now())
 
 
 async def test_a_heartbeat_does_not_wait_for_another_scan_because_the_last_one_took_longer() -> None:
