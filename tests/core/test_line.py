@@ -184,6 +184,31 @@ async def test_a_serial_line_over_a_pseudo_terminal() -> None:
         os.close(theirs)
 
 
+async def test_a_serial_port_without_bytes_is_not_gone_but_one_that_is_closed_is() -> None:
+    """The system wakes readers for nothing at times, and a port then reads as empty, as at its end."""
+    ours, theirs = pty.openpty()
+    for end in (ours, theirs):
+        tty.setraw(end)
+    line = WireLine(LineAddress.parse(f"serial:{os.ttyname(theirs)}?baud=9600"))
+    os.close(theirs)
+    ear = await line.listen()
+    try:
+        line._transport._readable()
+        os.write(ours, b"here")
+        async with asyncio.timeout(30):
+            while not (heard := ear.heard()):  # noqa: ASYNC110 - an ear tells nobody
+                await asyncio.sleep(0)
+        assert heard == b"here"
+    finally:
+        os.close(ours)
+    async with asyncio.timeout(30):
+        with pytest.raises(NotReachable):
+            while True:
+                ear.heard()
+                await asyncio.sleep(0)
+    line.close()
+
+
 async def test_a_serial_port_that_is_not_there() -> None:
     line = WireLine(LineAddress.parse("serial:/dev/no-such-port"))
     with pytest.raises(NotReachable, match="no-such-port"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 from typing import TYPE_CHECKING
 
 from pumpwatch.errors import BadConfig
@@ -66,8 +67,13 @@ class SerialTransport:
             return
         if data:
             self._wire.data_received(data)
-        else:
+        elif self._is_hung_up():  # else it was called for nothing: a port without bytes reads as empty, VMIN being 0
             self._lost(None)
+
+    def _is_hung_up(self) -> bool:
+        asked = select.poll()
+        asked.register(self._fd, 0)  # hang-ups are told unasked
+        return bool(asked.poll(0))
 
     def _writable(self) -> None:
         try:
