@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from pydantic import ValidationError
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from pumpwatch.canonical import (
@@ -34,6 +33,7 @@ from pumpwatch.cli.sending import Sending, fetch_folder, send_folder
 from pumpwatch.cli.serving import DEFAULT_CONFIG, settings_for
 from pumpwatch.clock import SystemClock
 from pumpwatch.database import Database, ledger_url
+from pumpwatch.engine import wiring
 from pumpwatch.errors import BadConfig, NotReachable, Refused
 from pumpwatch.historian import Historian
 from pumpwatch.ledger import ImportProgress, ImportReport, Ledger
@@ -211,17 +211,12 @@ async def kept(data: Path, config: Path | None, plugins_dir: Path | None) -> Asy
 
 
 def store_for(data: Path, config: Path | None, plugins_dir: Path | None) -> Store:
-    """The store that the configuration names; without a configuration the one that comes with pumpwatch."""
+    """The store that the configuration names; without a configuration the one that comes with pumpwatch.
+
+    Raises ``BadSettings``, for a secret in plain text too.
+    """
     settings = settings_or_none(data, config)
-    stores = Plugins.discover(settings.plugins.disabled, plugins_dir).stores
-    name = settings.historian.store
-    if name not in stores:
-        raise BadConfig(f"there is no store `{name}`; there are {', '.join(sorted(stores))}")
-    try:
-        own = stores[name].Settings.model_validate(settings.historian.settings)
-    except ValidationError as error:
-        raise BadConfig(f"the settings of the store {name} are wrong: {error}; see `pumpwatch check`") from error
-    return stores[name](own, data / "history" / name)
+    return wiring.store_for(settings, Plugins.discover(settings.plugins.disabled, plugins_dir), data)
 
 
 def settings_or_none(data: Path, config: Path | None) -> Settings:

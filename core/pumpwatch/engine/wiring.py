@@ -185,6 +185,15 @@ def rules_for(settings: Settings, plugins: Plugins) -> tuple[tuple[Rule, ...], M
     return tuple(rules), off
 
 
+def store_for(settings: Settings, plugins: Plugins, data: Path) -> Store:
+    """The store a configuration asks for, not yet opened. Raises ``BadSettings``."""
+    problems = _Problems(settings)
+    store = _store(settings, plugins, data, problems)
+    if problems.found or store is None:
+        raise BadSettings(problems.found)
+    return store
+
+
 def _told(error: BadConfig) -> tuple[str, str]:
     """What is wrong and what to do, as ``BadConfig`` tells it."""
     message, _, remedy = str(error).rpartition("; ")

@@ -6,6 +6,12 @@ import sqlite3
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
+
+from pumpwatch.historian.copying import sync
+
+_PARTS: Final = ("", "-wal", "-shm")
+_SAVING: Final = ".saving"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +47,13 @@ def is_damage(error: sqlite3.Error) -> bool:
     return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or code == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
+def unless_full(error: sqlite3.DatabaseError) -> None:
+    """Raises the error when it is about room to write, and not about what cannot be read."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code & 0xFF == sqlite3.SQLITE_FULL or code in (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC):
+        raise error
+
+
 def emptied(path: Path) -> list[str]:
     """A sentence when a file that is there has nothing in it: to SQLite it would be a new one."""
     log = path.with_name(path.name + "-wal")
@@ -74,12 +87,50 @@ def kept_aside(path: Path) -> list[str]:
 def move_aside(database: Path) -> Path:
     """Rename a damaged SQLite file together with its WAL; return its new name."""
     aside = unused_name(database)
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in _PARTS:
         part = database.with_name(database.name + suffix)
         if part.exists():
             part.rename(aside.with_name(aside.name + suffix))
     _lengthen(aside)
     return aside
+
+
+def saving(database: Path) -> Path:
+    """Where the file is made that is to replace a damaged one, which keeps its place until all of it is read.
+
+    So whoever is killed meanwhile begins anew.
+    """
+    made = database.with_name(database.name + _SAVING)
+    for suffix in _PARTS:
+        made.with_name(made.name + suffix).unlink(missing_ok=True)
+    if database.exists():
+        _lengthen(database)
+    return made
+
+
+def put_in_place(made: Path, database: Path) -> Path:
+    """The file that was made, closed by now, replaces the damaged one, which is kept; return its name."""
+    if made.with_name(made.name + "-wal").exists():
+        raise sqlite3.OperationalError(f"{made}: not all of it was written")
+    sync(made)
+    aside = move_aside(database)
+    made.rename(database)
+    sync(database.parent)
+    return aside
+
+
+def finish_placing(database: Path) -> None:
+    """Do the rest of ``put_in_place`` when its program was killed: the damaged file is moved only when all is saved."""
+    made = database.with_name(database.name + _SAVING)
+    if database.exists() or not made.exists():
+        return
+    free = unused_name(database)
+    aside = free.with_suffix(f".damaged-{int(free.name.rpartition('-')[2]) - 1}")
+    for suffix in _PARTS[1:]:
+        part = database.with_name(database.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    made.rename(database)
 
 
 def _lengthen(database: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -18,7 +18,17 @@ from pumpwatch.errors import BadConfig, BadReply, Refused
 from pumpwatch.historian.codec import decode, encode
 from pumpwatch.historian.coding import PathCodes
 from pumpwatch.historian.copying import sync
-from pumpwatch.historian.damage import Wal, emptied, is_damage, kept_aside, move_aside, unused_name
+from pumpwatch.historian.damage import (
+    Wal,
+    emptied,
+    finish_placing,
+    is_damage,
+    kept_aside,
+    put_in_place,
+    saving,
+    unless_full,
+    unused_name,
+)
 from pumpwatch.model import Batch, to_us
 
 T = TypeVar("T")
@@ -45,6 +55,13 @@ _IDS_TOUCHING: Final = (
 _DAY: Final = timedelta(days=1)
 _LAST_ID: Final = 2**63 - 1
 _SALVAGE_TRIES: Final = 2_000
+_SOURCES: Final = ("damaged.groups", "damaged.groups NOT INDEXED")
+"""Either the index or the table may be what cannot be read."""
+_ENDS: Final = tuple(f"SELECT {end}(id) FROM {source}" for source in _SOURCES for end in ("min", "max"))  # noqa: S608
+_SAVE: Final = tuple(
+    f"INSERT OR IGNORE INTO groups SELECT * FROM {source} WHERE id BETWEEN ? AND ?"  # noqa: S608
+    for source in _SOURCES
+)
 
 
 class Overflow(StrEnum):
@@ -135,6 +152,7 @@ class Journal:
     async def open(self) -> None:
         """Open or create the file. Raises ``BadConfig`` when it cannot be had (another server holds it)."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        finish_placing(self.path)
         self._damage.extend([*kept_aside(self.path), *emptied(self.path)])
         wal = Wal.read(self.path)
         try:
@@ -146,7 +164,13 @@ class Journal:
             if not is_damage(error):
                 await self.close()
                 raise _unusable(self.path, error) from error
-            await self._replace_file(error)
+            try:
+                await self._replace_file(error)
+            except sqlite3.OperationalError as full:
+                await self.close()
+                raise BadConfig(
+                    f"{self.path}: damaged ({error}), what is in it cannot be saved ({full}); free space on its disk"
+                ) from full
 
     async def close(self) -> None:
         """Close the file and join its thread."""
@@ -333,9 +357,9 @@ class Journal:
                 await self._replace_file(error)
                 return await work()
 
-    async def _connect(self) -> int:
+    async def _connect(self, path: Path | None = None) -> int:
         """Open the file; return how many frames of its WAL SQLite believes."""
-        file = await aiosqlite.connect(self.path, isolation_level=None, timeout=1.0)
+        file = await aiosqlite.connect(path or self.path, isolation_level=None, timeout=1.0)
         self._open_file = file
         for pragma in ("locking_mode = EXCLUSIVE", "journal_mode = WAL", "synchronous = FULL"):
             await file.execute(f"PRAGMA {pragma}")
@@ -345,37 +369,58 @@ class Journal:
         return int(sound)
 
     async def _replace_file(self, error: sqlite3.DatabaseError) -> None:
-        """Set the damaged file aside, start a new one and copy over every group that can still be read."""
+        """Copy every group that can still be read to a new file, which takes the place of the damaged one.
+
+        Raises ``sqlite3.OperationalError`` when there is no room; then all is as before.
+        """
         await self.close()
-        aside = move_aside(self.path)
+        made = saving(self.path)
+        try:
+            await self._connect(made)
+            saved = await self._salvage()
+            await self.close()
+            aside = put_in_place(made, self.path)
+        except sqlite3.OperationalError:
+            await self.close()
+            saving(self.path)
+            with suppress(sqlite3.DatabaseError):
+                await self._connect()
+            raise
         await self._connect()
-        saved = await self._salvage(aside)
         self._damage.append(
             f"{self.path}: damaged ({error}); {saved} groups were saved, the rest is kept in {aside.name}"
         )
         await self._count()
 
-    async def _salvage(self, aside: Path) -> int:
-        try:
-            await self._rows("ATTACH DATABASE ? AS damaged", (str(aside),))
-            ((first, last),) = await self._rows("SELECT min(id), max(id) FROM damaged.groups")
-        except sqlite3.DatabaseError:
+    async def _salvage(self) -> int:
+        if await self._readable("ATTACH DATABASE ? AS damaged", (str(self.path),)) is None:
             return 0
-        ranges = [] if first is None else [(first, last)]
+        ends: list[int] = []
+        for sql in _ENDS:
+            ends += [end for row in await self._readable(sql) or [] for end in row if end is not None]
+        ranges = [(min(ends), max(ends))] if ends else []
         for _ in range(_SALVAGE_TRIES):
             if not ranges:
                 break
             first, last = ranges.pop()
-            try:
-                await self._rows(
-                    "INSERT OR IGNORE INTO groups SELECT * FROM damaged.groups WHERE id BETWEEN ? AND ?", (first, last)
-                )
-            except sqlite3.DatabaseError:
+            for save in _SAVE:
+                if await self._readable(save, (first, last)) is not None:
+                    break
+            else:
                 middle = (first + last) // 2
                 ranges += [(middle + 1, last), (first, middle)] if first < last else []
+        await self._readable("INSERT OR IGNORE INTO set_aside SELECT * FROM damaged.set_aside")
         await self._rows("DETACH DATABASE damaged")
         ((saved,),) = await self._rows("SELECT count(*) FROM groups")
         return int(saved)
+
+    async def _readable(self, sql: str, parameters: Sequence[object] = ()) -> list[Any] | None:
+        """What of a damaged file can be read; None where it cannot."""
+        try:
+            return await self._rows(sql, parameters)
+        except sqlite3.DatabaseError as error:
+            unless_full(error)
+            return None
 
     def _keep_torn_wal(self, wal: Wal | None, sound: int) -> None:
         """Name and keep a WAL of which SQLite believes less than was committed to it."""

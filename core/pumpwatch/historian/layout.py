@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, Final
 
 from pumpwatch.errors import BadConfig
+from pumpwatch.historian.damage import unless_full
 from pumpwatch.historian.rows import SHAPES, Form, Shape
 from pumpwatch.historian.touching import prepare_touched, touch_all
 
@@ -162,7 +163,8 @@ def _salvage_clustered(file: sqlite3.Connection, shape: Shape, names: Sequence[s
     for home in sorted(set(_homes(file, shape))):
         try:
             saved += file.execute(f"{into} {source}", home).rowcount
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            unless_full(error)
             torn.append(home)
     time = names.index(shape.time)
     values = f"{into} VALUES ({', '.join('?' * len(names))})"
@@ -232,7 +234,8 @@ def _halved(file: sqlite3.Connection, copy: str, head: tuple[str, ...], first: i
         first, last = ranges.popleft()
         try:
             saved += file.execute(copy, (*head, first, last)).rowcount
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            unless_full(error)
             middle = (first + last) // 2
             ranges += [(first, middle), (middle + 1, last)] if first < last else []
     return saved

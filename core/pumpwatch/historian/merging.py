@@ -9,7 +9,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pumpwatch.historian.segments import SCHEMA, Footer, Segment, arranged, read_groups
+from pumpwatch.historian.segments import ROWS_A_GROUP, SCHEMA, Footer, Segment, arranged, read_groups
 
 _GROUPS_AT_ONCE: Final = 8
 
@@ -39,13 +39,15 @@ def merged(
     inputs: Sequence[Footer],
     abandoned: Callable[[], bool],
     wanted: Callable[[str, str], bool] = lambda first, last: True,
+    at_once: int = _GROUPS_AT_ONCE,
 ) -> Iterator[pa.Table]:
     """The rows of several segments as arranged tables, path after path, holding little of each in memory.
 
-    ``inputs`` are in the order of their writes. Row groups whose first and last path are not ``wanted`` are left out.
-    Raises ``InterruptedError`` when ``abandoned`` says so, ``Damaged`` when an input is.
+    ``inputs`` are in the order of their writes. Row groups whose first and last path are not ``wanted`` are left out;
+    of each input ``at_once`` are read at a time. Raises ``InterruptedError`` when ``abandoned`` says so, ``Damaged``
+    when an input is.
     """
-    sources = [_Source(folder, footer, wanted) for footer in inputs]
+    sources = [_Source(folder, footer, wanted, at_once) for footer in inputs]
     while any(source.has_more for source in sources):
         if abandoned():
             raise InterruptedError("the store is closing")
@@ -64,13 +66,19 @@ def merged(
                     source.load()
 
 
+def groups_for(rows: int, inputs: int) -> int:
+    """How many row groups to read of each input at a time, when only so many rows are wanted of all."""
+    return max(1, min(_GROUPS_AT_ONCE, -(-(rows + ROWS_A_GROUP) // (ROWS_A_GROUP * max(1, inputs)))))
+
+
 class _Source:
     """One input of a merge: rows read but not yet taken, and the row groups still unread."""
 
-    def __init__(self, folder: Path, footer: Footer, wanted: Callable[[str, str], bool]) -> None:
+    def __init__(self, folder: Path, footer: Footer, wanted: Callable[[str, str], bool], at_once: int) -> None:
         self._folder = folder
         self._footer = footer
         self._groups = [g for g, (first, last) in enumerate(footer.paths) if wanted(first, last)]
+        self._at_once = at_once
         self._next = 0
         self._rows = SCHEMA.empty_table()
 
@@ -96,7 +104,7 @@ class _Source:
 
     def load(self) -> None:
         """Read the next row groups."""
-        groups = self._groups[self._next : self._next + _GROUPS_AT_ONCE]
+        groups = self._groups[self._next : self._next + self._at_once]
         more = read_groups(self._folder, self._footer, groups)
         self._rows = pa.concat_tables([self._rows, more]) if len(self._rows) else more
         self._next += len(groups)

@@ -18,7 +18,16 @@ import numpy as np
 from pumpwatch.errors import BadConfig, NotReachable, Refused
 from pumpwatch.historian.bulk import Difference, Numbers, RecordBlock, Taken
 from pumpwatch.historian.copying import copy_database
-from pumpwatch.historian.damage import emptied, fault_of, is_damage, kept_aside, move_aside
+from pumpwatch.historian.damage import (
+    emptied,
+    fault_of,
+    finish_placing,
+    is_damage,
+    kept_aside,
+    put_in_place,
+    saving,
+    unless_full,
+)
 from pumpwatch.historian.layout import column_names, listed, prepare, salvage
 from pumpwatch.historian.reading import LentRecords, numbers_of, rows_of, span
 from pumpwatch.historian.rows import SHAPES, Plain, Shape, mended
@@ -62,6 +71,7 @@ class Records:
 
     def open(self) -> None:
         """Open or create the file. Raises ``BadConfig`` when it cannot be had."""
+        finish_placing(self.path)
         self._damage.extend([*kept_aside(self.path), *emptied(self.path)])
         try:
             self._connect(_WAIT_S)
@@ -72,7 +82,13 @@ class Records:
                     f"{self.path} cannot be opened ({error}); "
                     "check that no other server holds it, and the folder's owner and rights"
                 ) from error
-            self._replace_file(error)
+            try:
+                self._replace_file(error)
+            except sqlite3.OperationalError as full:
+                self.close()
+                raise BadConfig(
+                    f"{self.path}: damaged ({error}), what is in it cannot be saved ({full}); free space on its disk"
+                ) from full
 
     def close(self) -> None:
         """Close the file."""
@@ -318,10 +334,10 @@ class Records:
 
     # ------------------------------------------------------------ the file
 
-    def _connect(self, wait_s: float) -> sqlite3.Connection:
+    def _connect(self, wait_s: float, path: Path | None = None) -> sqlite3.Connection:
         """Open the file and keep everybody else out, even while it is lent."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = sqlite3.connect(self.path, isolation_level=None, timeout=wait_s, check_same_thread=False)
+        file = sqlite3.connect(path or self.path, isolation_level=None, timeout=wait_s, check_same_thread=False)
         self._open_file = file
         file.execute("PRAGMA journal_mode = WAL")
         file.execute("SELECT count(*) FROM sqlite_master").fetchone()  # opens the log: locked before, it stays locked
@@ -358,19 +374,31 @@ class Records:
                 return work(self._replace_file(error))
 
     def _replace_file(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
-        """Set the damaged file aside, start a new one and copy over every row that can still be read."""
+        """Copy every row that can still be read to a new file, which takes the place of the damaged one.
+
+        Raises ``sqlite3.OperationalError`` when there is no room; then all is as before.
+        """
         self.close()
-        aside = move_aside(self.path)
-        file = self._connect(_WAIT_MENDING_S)
+        made = saving(self.path)
         saved = 0
         try:
-            file.execute("ATTACH DATABASE ? AS damaged", (str(aside),))
-            saved = salvage(file)
-            touch_all(file)
-            file.execute("DETACH DATABASE damaged")
-        except sqlite3.DatabaseError:
-            pass  # nothing in it can be read
-        self._subjects = set(file.execute("SELECT kind, station, subject FROM subjects"))
+            file = self._connect(_WAIT_S, made)
+            try:
+                file.execute("ATTACH DATABASE ? AS damaged", (str(self.path),))
+                saved = salvage(file)
+                touch_all(file)
+                file.execute("DETACH DATABASE damaged")
+            except sqlite3.DatabaseError as unreadable:
+                unless_full(unreadable)  # else nothing in it can be read
+            self.close()
+            aside = put_in_place(made, self.path)
+        except sqlite3.OperationalError:
+            self.close()
+            saving(self.path)
+            with suppress(sqlite3.DatabaseError):
+                self._connect(_WAIT_S)
+            raise
+        file = self._connect(_WAIT_MENDING_S)
         self._damage.append(
             f"{self.path}: damaged ({error}); {saved} records were saved, the rest is kept in {aside.name}"
         )

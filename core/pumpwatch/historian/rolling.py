@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
@@ -83,16 +83,71 @@ class _Rows:
         return _Rows(*(getattr(self, f.name)[first:last] for f in fields(self)))
 
 
-def rolled(table: pa.Table, day: int) -> Iterator[tuple[str, Level, bytes]]:
-    """The roll-ups of each path of an arranged table of one day."""
+def rolled(
+    table: pa.Table, day: int, known: Callable[[str, Level], Summaries | None] = lambda path, level: None
+) -> Iterator[tuple[str, Level, bytes]]:
+    """The roll-ups of each path of an arranged table of one day; together with what is ``known``, see ``fuller``."""
     path = table["path"].combine_chunks()
     names = path.dictionary
     minutes = _each(table, path.indices.to_numpy()).by(Level.MINUTE)
     for level, rows in ((Level.MINUTE, minutes), (Level.HOUR, minutes.by(Level.HOUR))):
         first = 0
         for last in (np.flatnonzero(np.append(rows.code[1:] != rows.code[:-1], True)) + 1).tolist():
-            yield names[int(rows.code[first])].as_py(), level, _packed(rows.part(first, last), day, level)
+            path, part = names[int(rows.code[first])].as_py(), rows.part(first, last)
+            before = known(path, level)
+            yield path, level, _packed(part if before is None else _fuller(_rows(before), part), day, level)
             first = last
+
+
+def fuller(known: Summaries, more: Summaries) -> Summaries:
+    """Bucket by bucket, equally wide, whoever knows of more samples; where these are as many, ``more``."""
+    names = [f.name for f in fields(Summaries) if f.name != "path"]
+    columns = {name: np.concatenate([getattr(known, name), getattr(more, name)]) for name in names}
+    order = _chosen(columns["start_us"], columns["count"])
+    return Summaries(known.path, **{name: column[order] for name, column in columns.items()})
+
+
+def _fuller(known: _Rows, more: _Rows) -> _Rows:
+    columns = [np.concatenate([getattr(known, f.name), getattr(more, f.name)]) for f in fields(_Rows)]
+    rows = _Rows(*columns)
+    order = _chosen(rows.start_us, rows.count)
+    return _Rows(*(column[order] for column in columns))
+
+
+def _chosen(start_us: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.intp]:
+    order = np.lexsort((count, start_us))
+    start_us = start_us[order]
+    chosen: NDArray[np.intp] = order[np.append(start_us[1:] != start_us[:-1], True)]
+    return chosen
+
+
+def _rows(known: Summaries) -> _Rows:
+    """Buckets that were unpacked, as they were before."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = np.where(known.good > 0, known.mean * known.good, 0.0)
+    thousandths, exact = _in_thousandths(total)
+    for column in (known.low, known.high, known.last):
+        exact &= _in_thousandths(np.where(known.good > 0, column, 0.0))[1]
+    return _Rows(
+        np.zeros(len(known), np.int32),
+        known.start_us,
+        known.count,
+        known.good,
+        known.low,
+        known.high,
+        known.last,
+        total,
+        thousandths,
+        exact,
+    )
+
+
+def _in_thousandths(values: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Numbers as whole thousandths, and whether they are such; 0 where not."""
+    with np.errstate(over="ignore"):
+        thousandths = np.rint(values * 10**_DECIMALS)
+    exact = (np.abs(thousandths) < _LARGEST) & (thousandths / 10**_DECIMALS == values)
+    return np.where(exact, thousandths, 0).astype(np.int64), exact
 
 
 def unpacked(blob: bytes, path: str, day: int, level: Level) -> Summaries:
@@ -132,8 +187,7 @@ def _each(table: pa.Table, codes: NDArray[np.int32]) -> _Rows:
     values = np.asarray(table["value"].to_numpy(), np.float64)
     good = np.isfinite(values) & (table["quality"].to_numpy() < Quality.BAD)
     known = np.where(good, values, 0.0)
-    thousandths = np.rint(known * 10**_DECIMALS)
-    exact = (np.abs(thousandths) < _LARGEST) & (thousandths / 10**_DECIMALS == known)
+    thousandths, exact = _in_thousandths(known)
     values = np.where(good, values, np.nan)
     return _Rows(
         codes,
@@ -144,7 +198,7 @@ def _each(table: pa.Table, codes: NDArray[np.int32]) -> _Rows:
         values,
         values,
         known,
-        np.where(exact, thousandths, 0).astype(np.int64),
+        thousandths,
         exact,
     )
 

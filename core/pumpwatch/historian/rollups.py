@@ -6,11 +6,21 @@ import logging
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from pumpwatch.errors import BadConfig, BadReply, NotReachable
-from pumpwatch.historian.damage import emptied, fault_of, is_damage, kept_aside, move_aside
+from pumpwatch.historian.damage import (
+    emptied,
+    fault_of,
+    finish_placing,
+    is_damage,
+    kept_aside,
+    put_in_place,
+    saving,
+    unless_full,
+)
 from pumpwatch.historian.rolling import Level, unpacked
 from pumpwatch.model import Summaries
 
@@ -59,6 +69,7 @@ class Rollups:
 
         Raises ``BadConfig`` when it cannot be had.
         """
+        finish_placing(self.path)
         self._damage.extend([*kept_aside(self.path), *emptied(self.path)])
         try:
             self._connect()
@@ -68,17 +79,18 @@ class Rollups:
                 raise BadConfig(
                     f"{self.path} cannot be opened ({error}); check the folder's owner and rights"
                 ) from error
-            self._replace_file(error)
+            try:
+                self._replace_file(error)
+            except OSError as full:
+                self.close()
+                raise BadConfig(f"{full}; free space on its disk") from full
         for day in [d for d, through in self._through.items() if through >= next_order]:
             self.forget_day(day)
 
     def close(self) -> None:
         """Close the file."""
         with self._writing, self._reading:
-            for file in (self._reader, self._writer):
-                if file is not None:
-                    file.close()
-            self._reader = self._writer = None
+            self._close_files()
 
     def through(self, day: int) -> int | None:
         """The newest write that the day's roll-ups hold; None when there are none."""
@@ -103,7 +115,7 @@ class Rollups:
                         yield known[path], level, day, blob
 
                 file.executemany("INSERT OR REPLACE INTO rollups VALUES (?, ?, ?, ?)", numbered())
-                file.execute("INSERT OR REPLACE INTO days VALUES (?, ?, 0)", (day, through))
+                file.execute("INSERT OR REPLACE INTO days VALUES (?, ?, ?)", (day, through, day in self._frozen))
 
         self._write(put)
         self._through[day] = through
@@ -188,10 +200,10 @@ class Rollups:
 
     # ------------------------------------------------------------ the file
 
-    def _connect(self) -> None:
-        self._writer = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+    def _connect(self, path: Path | None = None) -> None:
+        self._writer = sqlite3.connect(path or self.path, isolation_level=None, check_same_thread=False)
         self._writer.executescript(_SCHEMA)
-        self._reader = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        self._reader = sqlite3.connect(path or self.path, isolation_level=None, check_same_thread=False)
         rows = self._reader.execute("SELECT day, through, frozen FROM days").fetchall()
         self._through = {day: through for day, through, _ in rows}
         self._frozen = {day for day, _, frozen in rows if frozen}
@@ -223,31 +235,45 @@ class Rollups:
         return []
 
     def _replace_file(self, error: sqlite3.DatabaseError) -> None:
-        """Set the damaged file aside, start a new one and copy over what can still be read."""
-        for file in (self._reader, self._writer):
-            if file is not None:
-                file.close()
-        aside = move_aside(self.path)
+        """Copy what can still be read to a new file, which takes the place of the damaged one."""
+        self._close_files()
+        made = saving(self.path)
+        try:
+            self._connect(made)
+            saved = self._salvage()
+            self._close_files()
+            aside = put_in_place(made, self.path)
+        except sqlite3.OperationalError as full:
+            self._close_files()
+            saving(self.path)
+            with suppress(sqlite3.DatabaseError):
+                self._connect()
+            raise OSError(f"{self.path}: {full}") from full
         self._connect()
-        saved = self._salvage(aside)
         self._damage.append(
             f"{self.path}: damaged ({error}); {saved} roll-ups were saved, the others are made anew from the samples "
             f"while these are kept; the file is kept as {aside.name}"
         )
         _log.error("%s", self._damage[-1])
 
-    def _salvage(self, aside: Path) -> int:
+    def _close_files(self) -> None:
+        for file in (self._reader, self._writer):
+            if file is not None:
+                file.close()
+        self._reader = self._writer = None
+
+    def _salvage(self) -> int:
         """What can be read of days whose samples are gone; of the others nothing is needed."""
         file = self._writer
         if file is None:
             return 0
-        file.execute("ATTACH DATABASE ? AS damaged", (str(aside),))
+        file.execute("ATTACH DATABASE ? AS damaged", (str(self.path),))
         try:
             file.execute("INSERT OR IGNORE INTO paths SELECT * FROM damaged.paths")
             ((first, last),) = file.execute("SELECT min(id), max(id) FROM paths")
             ranges = [] if first is None else [(first, last)]
             try:
-                days = file.execute("SELECT day FROM damaged.days WHERE frozen").fetchall()
+                days = file.execute("SELECT day, through FROM damaged.days WHERE frozen").fetchall()
             except sqlite3.DatabaseError:
                 days = None
             for _ in range(_SALVAGE_TRIES):
@@ -259,16 +285,16 @@ class Rollups:
                         "INSERT OR IGNORE INTO rollups SELECT * FROM damaged.rollups WHERE path BETWEEN ? AND ?",
                         (first, last),
                     )
-                except sqlite3.DatabaseError:
+                except sqlite3.DatabaseError as error:
+                    unless_full(error)
                     middle = (first + last) // 2
                     ranges += [(first, middle), (middle + 1, last)] if first < last else []
             if days is None:
-                days = file.execute("SELECT DISTINCT day FROM rollups").fetchall()
-            file.executemany("INSERT OR REPLACE INTO days VALUES (?, 0, 1)", days)
+                days = file.execute("SELECT DISTINCT day, 0 FROM rollups").fetchall()
+            file.executemany("INSERT OR REPLACE INTO days VALUES (?, ?, 1)", days)
             ((saved,),) = file.execute("SELECT count(*) FROM rollups")
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            unless_full(error)
             saved = 0
         file.execute("DETACH DATABASE damaged")
-        self._through = {day: 0 for (day,) in file.execute("SELECT day FROM days")}
-        self._frozen = set(self._through)
         return int(saved)

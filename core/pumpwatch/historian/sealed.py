@@ -7,6 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -14,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from pumpwatch.historian import merging, segments
-from pumpwatch.historian.answers import Asked, newest_of
+from pumpwatch.historian.answers import Asked, newest_of, picked
 from pumpwatch.historian.coding import PathCodes
 from pumpwatch.historian.copying import copy_database_file
 from pumpwatch.historian.manifest import Manifest
-from pumpwatch.historian.rolling import Level, rolled
+from pumpwatch.historian.rolling import Level, fuller, rolled
 from pumpwatch.historian.rollups import Rollups
 from pumpwatch.historian.segments import DAY_US, ODD_DAY, Damaged, Footer, Segment
 from pumpwatch.model import SampleBatch, Summaries
@@ -130,29 +131,32 @@ class Sealed:
         self.manifest.set_aside(segment, reason)
 
     def _series(self, known: Sequence[Segment], path: str, start_us: int, end_us: int, limit: int) -> SampleBatch:
-        found = segments.as_batch(path, [])
         touched = _touching(known, start_us, end_us)
-        days = sorted({s.day for s in touched}, key=lambda day: (day != ODD_DAY, -day))
-        for day in days:  # the odd lot, then newest first
+        odd = [(s.order, self._rows([s], path)) for s in touched if s.day == ODD_DAY]
+        days = sorted({s.day for s in touched} - {ODD_DAY}, reverse=True)
+        found = newest_of([_of_days(rows, days, among=False) for _, rows in odd], start_us, end_us, limit)
+        for day in days:  # newest first
             here = self._newest([s for s in touched if s.day == day], path, end_us, limit)
-            found = newest_of([here, found], start_us, end_us, limit)
-            newer = np.count_nonzero(found.at_us >= day * DAY_US)
-            if day != ODD_DAY and newer >= limit:
+            here += [(order, _of_days(rows, [day], among=True)) for order, rows in odd]
+            here.sort(key=itemgetter(0))
+            found = newest_of([*(rows for _, rows in here), found], start_us, end_us, limit)
+            if np.count_nonzero(found.at_us >= day * DAY_US) >= limit:
                 break
         return found
 
-    def _newest(self, those: Sequence[Segment], path: str, end_us: int, limit: int) -> SampleBatch:
-        """Samples of a path, write after write: at least the newest ``limit`` before ``end_us``."""
+    def _newest(self, those: Sequence[Segment], path: str, end_us: int, limit: int) -> list[tuple[int, SampleBatch]]:
+        """Samples of a path, each with the number of its write: at least the newest ``limit`` before ``end_us``."""
         by_end = sorted(those, key=lambda s: s.last_us, reverse=True)
-        read: dict[int, SampleBatch] = {}
+        read: list[tuple[int, SampleBatch]] = []
         times = np.empty(0, np.int64)
         for number, segment in enumerate(by_end):
-            read[those.index(segment)] = rows = self._rows([segment], path)
+            rows = self._rows([segment], path)
+            read.append((segment.order, rows))
             times = np.union1d(times, rows.at_us[rows.at_us < end_us])
             older = by_end[number + 1].last_us if number + 1 < len(by_end) else end_us
             if np.count_nonzero(times > older) >= limit:
                 break
-        return SampleBatch.joined(path.partition("/")[0], [read[place] for place in sorted(read)])
+        return read
 
     def _rows(self, those: Sequence[Segment], path: str) -> SampleBatch:
         """All samples of a path in these segments, write after write."""
@@ -163,7 +167,8 @@ class Sealed:
         footers = [self._footer(s) for s in _touching(known, asked.start_us, asked.end_us)]
         found: list[pa.Table] = []
         rows = 0
-        for table in merging.merged(self.manifest.folder, footers, lambda: False, asked.may_hold):
+        at_once = merging.groups_for(limit, len(footers))
+        for table in merging.merged(self.manifest.folder, footers, lambda: False, asked.may_hold, at_once):
             here = _filtered(table, asked)
             found.append(here)
             rows += len(here)
@@ -192,8 +197,10 @@ class Sealed:
             if ready is not None:
                 parts.append(_between(ready, a, begin))
             if begin < until:
-                samples = self._series(known, path, begin, until, _ALL)
-                parts.append(Summaries.of(path, samples, start_us, level.us))
+                those = Summaries.of(path, self._series(known, path, begin, until, _ALL), start_us, level.us)
+                if ready is not None and self.rollups.is_frozen(day):
+                    those = fuller(_between(ready, begin, until), those)
+                parts.append(those)
             if ready is not None:
                 parts.append(_between(ready, until, b))
         return Summaries.joined(path, parts, start_us, width_us)
@@ -295,8 +302,15 @@ class Sealed:
     def _roll_up(self, day: int, abandoned: Callable[[], bool]) -> None:
         those = self._of_day(day)
         tables = merging.merged(self.manifest.folder, [self._footer(s) for s in those], abandoned)
-        rows = (row for table in tables for row in rolled(table, day))
-        self.rollups.put(day, max(s.order for s in those), rows)
+        through = max(s.order for s in those)
+        if not self.rollups.is_frozen(day):
+            self.rollups.put(day, through, (row for table in tables for row in rolled(table, day)))
+            return
+
+        def known(path: str, level: Level) -> Summaries | None:
+            return next(iter(self.rollups.of(path, level, day, day)), None)
+
+        self.rollups.put(day, through, [row for table in tables for row in rolled(table, day, known)])
 
 
 def _touching(known: Sequence[Segment], start_us: int, end_us: int) -> list[Segment]:
@@ -311,6 +325,11 @@ def _days(known: Sequence[Segment], start_us: int, end_us: int) -> Iterator[tupl
         return
     for day in sorted(days):
         yield max(day * DAY_US, start_us), min((day + 1) * DAY_US, end_us)
+
+
+def _of_days(rows: SampleBatch, days: Sequence[int], *, among: bool) -> SampleBatch:
+    """Samples of these days, or of all others."""
+    return picked(rows, np.flatnonzero(np.isin(rows.at_us // DAY_US, days, invert=not among)))
 
 
 def _between(rolled_up: Summaries, start_us: int, end_us: int) -> Summaries:

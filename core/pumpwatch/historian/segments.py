@@ -28,7 +28,10 @@ ODD_DAY: Final = -(2**31)
 ROWS_A_GROUP: Final = 16_384
 """Measured: smaller answers one series faster, larger packs a little tighter."""
 _WRITE_AT: Final = 8 * ROWS_A_GROUP
-_DAYS_A_WRITE: Final = 4
+_DAYS_A_WRITE: Final = 400
+_FULLEST: Final = 4
+"""Days that have a file of their own however few rows they have."""
+_ROWS_OF_A_DAY: Final = 16
 SCHEMA: Final = pa.schema(
     [
         ("path", pa.dictionary(pa.int32(), pa.string())),
@@ -120,13 +123,14 @@ def columns(batches: Sequence[SampleBatch], codes: PathCodes) -> pa.Table:
 
 
 def by_day(table: pa.Table) -> Iterator[tuple[int, pa.Table]]:
-    """The rows of each day; days beyond the few fullest are one odd lot."""
+    """The rows of each day; those of days with very few rows, beyond the fullest days, are one odd lot."""
     days = numbers(table["time"]) // DAY_US
     distinct, counts = np.unique(days, return_counts=True)
     if len(distinct) == 1:
         yield int(distinct[0]), table
         return
-    kept = distinct[np.argsort(-counts, kind="stable")[:_DAYS_A_WRITE]]
+    fullest = np.argsort(-counts, kind="stable")[:_DAYS_A_WRITE]
+    kept = distinct[fullest[(counts[fullest] >= _ROWS_OF_A_DAY) | (np.arange(len(fullest)) < _FULLEST)]]
     days = np.where(np.isin(days, kept), days, ODD_DAY)
     for day in np.unique(days).tolist():
         yield day, table.filter(pa.array(days == day))

@@ -149,6 +149,32 @@ async def test_buckets_are_what_numpy_says(kept) -> None:
     assert await all_pages(ask, 3) == rows
 
 
+async def test_a_page_of_buckets_asks_for_so_much_and_no_more(kept, monkeypatch) -> None:
+    await kept.put((FLOW, START, 1.0, Quality.GOOD), (FLOW, START + timedelta(hours=9), 2.0, Quality.GOOD))
+    await kept.settle(stored=True)
+    asked = []
+    ask = kept.historian.summaries
+
+    async def counted(*question):
+        asked.append(question)
+        return await ask(*question)
+
+    monkeypatch.setattr(kept.historian, "summaries", counted)
+    second = timedelta(seconds=1)
+    rows, after = [], None
+    for _ in range(10):
+        page = await kept.ask.summaries((FLOW, STATE), second, start=START, end=NOW, limit=1, after=after)
+        rows += page.table.to_pylist()
+        if (after := page.after) is None:
+            break
+    assert [row["start"] for row in rows] == [START, START + timedelta(hours=9)]
+    assert len(asked) < 50
+    asked.clear()
+    page = await kept.ask.summaries((FLOW,), second, start=datetime(1970, 1, 1, tzinfo=UTC), end=NOW, limit=1)
+    assert page.after is not None
+    assert len(asked) <= 256
+
+
 async def test_values_as_of_given_times(kept) -> None:
     dice = np.random.default_rng(3)
     times = [START + timedelta(seconds=float(s)) for s in np.cumsum(dice.integers(1, 400, 60))]

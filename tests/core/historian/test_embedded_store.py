@@ -6,7 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from pumpwatch import (
     Transaction,
     to_us,
 )
-from pumpwatch.historian import EmbeddedSettings, EmbeddedStore
+from pumpwatch.historian import EmbeddedSettings, EmbeddedStore, merging
 from pumpwatch.historian.embedded import pumpwatch_stores
 
 Make = Callable[..., Batch]
@@ -374,6 +374,30 @@ async def test_damaged_records_are_saved_as_far_as_they_can_be_read(
     assert saved == sorted(saved, reverse=True)
     assert any("records.sqlite" in note for note in store.damage)
     await store.write([make_batch(0, records=(sale(start, 501),))])
+    await store.close()
+
+
+async def test_a_short_page_reads_little_of_many_days(
+    folder: Path, make_batch: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = made(folder)
+    await store.open()
+    names = [f"nozzle-{n:05}.volume" for n in range(40_000)]
+    for day in range(3):
+        await store.write([make_batch(day * 86_400, names=names)])
+    read: list[int] = []
+    groups_of = merging.read_groups
+
+    def counted(where: Path, footer: Any, groups: list[int]) -> Any:
+        read.extend(groups)
+        return groups_of(where, footer, groups)
+
+    monkeypatch.setattr(merging, "read_groups", counted)
+    span = {"start": datetime(2026, 1, 1, tzinfo=UTC), "end": datetime(2027, 1, 1, tzinfo=UTC)}
+    page = await store.samples(station_id="S01", limit=1, **span)
+    assert page.paths == ("S01/D1/nozzle-00000.volume",)
+    assert read == [0, 0, 0]
+    assert len((await store.samples(station_id="S01", limit=200_000, **span)).paths) == 120_000
     await store.close()
 
 

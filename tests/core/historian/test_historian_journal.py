@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pumpwatch import BadConfig, Batch, Refused
-from pumpwatch.historian import Journal
+from pumpwatch.historian import Journal, damage
 
 Make = Callable[..., Batch]
 
@@ -140,6 +142,33 @@ async def test_what_is_no_database_is_set_aside(path: Path, make_batch: Make) ->
     assert path.with_name("journal.sqlite.damaged-1").exists()
 
 
+@pytest.mark.parametrize("when", ["sync", "move_aside"])
+async def test_a_kill_while_a_damaged_file_is_being_saved_loses_nothing(
+    path: Path, make_batch: Make, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    await fill(path, make_batch, 20)
+    with sqlite3.connect(path) as file:
+        (root,) = file.execute("SELECT rootpage FROM sqlite_master WHERE name = 'groups_head'").fetchone()
+    file.close()
+    change(path, lambda data: data[: (root - 1) * 4096] + b"\xff" * 50 + data[(root - 1) * 4096 + 50 :])
+    killed = path.parent.parent / "killed"
+    done = getattr(damage, when)
+
+    def step(place: Path) -> object:
+        value = done(place)
+        if not killed.exists():  # what a kill at this moment leaves behind
+            shutil.copytree(path.parent, killed)
+        return value
+
+    monkeypatch.setattr(damage, when, step)
+    for folder in (path.parent, killed):
+        async with Journal(folder / path.name) as journal:
+            assert (journal.batches, journal.last_id) == (20, 20)
+            assert [seconds(g.batches) for g in await journal.pending()] == [[n] for n in range(20)]
+            assert any(f"{path.name}.damaged-1" in note for note in journal.damage)
+        assert {p.name for p in folder.iterdir()} == {path.name, f"{path.name}.damaged-1"}
+
+
 @pytest.mark.parametrize("harm", ["page", "cut"])
 async def test_a_damaged_file_gives_back_what_can_be_read(path: Path, make_batch: Make, harm: str) -> None:
     await fill(path, make_batch, 60)
@@ -183,3 +212,17 @@ async def test_an_unharmed_wal_gives_everything_and_names_nothing(path: Path, ma
     async with Journal(copy) as journal:
         assert len(await journal.pending(limit=100)) == 40
         assert journal.damage == ()
+
+
+@pytest.mark.parametrize("bad", ["S01/D1/\ud800", None, 7])
+async def test_after_a_path_that_is_no_text_others_are_taken(path: Path, make_batch: Make, bad: Any) -> None:
+    async with Journal(path) as journal:
+        await journal.append([make_batch(0)])
+        spoilt = make_batch(1)
+        object.__setattr__(spoilt.samples, "paths", ("S01/D1/new", bad))
+        with pytest.raises((TypeError, ValueError)):
+            await journal.append([spoilt])
+        for second, name in ((2, "new"), (3, "other")):
+            await journal.append([make_batch(second, names=[name])])
+        found = [b.samples.paths for g in await journal.pending() for b in g.batches]
+        assert found[1:] == [("S01/D1/new",), ("S01/D1/other",)]

@@ -37,6 +37,8 @@ _AT_ONCE: Final = 50_000
 """Samples asked for at a time where only some are wanted."""
 _BUCKETS: Final = 20_000
 """Of one tag asked for at a time."""
+_STEPS: Final = 256
+"""So often is asked for one page."""
 
 
 def latest(known: Mapping[str, Last], prefix: str, after: str | None, limit: int) -> Page:
@@ -84,22 +86,24 @@ async def summaries(
     """Buckets of ``width`` from ``window.start`` on, by path and time; those without a sample are left out."""
     behind, resumed_us = place_of(after, (str, int)) if after else ("", window.start_us)
     width_us = width // timedelta(microseconds=1)
-    left, parts = limit, [SUMMARIES.empty_table()]
+    left, steps, parts = limit, _STEPS, [SUMMARIES.empty_table()]
     for path in sorted(set(paths)):
         if path < behind:
             continue
         begin_us = resumed_us if path == behind else window.start_us
         begin_us = window.start_us + max(0, begin_us - window.start_us) // width_us * width_us
         while begin_us < window.end_us:
-            if not left:
+            if not left or not steps:
                 return Page(pa.concat_tables(parts), cursor(path, begin_us))
-            until_us = min(window.end_us, begin_us + width_us * min(left, _BUCKETS))
+            until_us = min(window.end_us, begin_us + width_us * _BUCKETS)
             told = await historian.summaries(path, from_us(begin_us), from_us(until_us), width)
             columns = (told.start_us, told.count, told.good, told.low, told.high, told.mean, told.last)
             arrays = [pa.array(column, from_pandas=True) for column in columns]
             arrays[0] = arrays[0].cast(TIME)
-            parts.append(pa.table([pa.array([path] * len(told), pa.string()), *arrays], schema=SUMMARIES))
-            left, begin_us = left - len(told), until_us
+            table = pa.table([pa.array([path] * len(told), pa.string()), *arrays], schema=SUMMARIES)
+            parts.append(table.slice(0, left))
+            begin_us = int(told.start_us[left]) if len(told) > left else until_us
+            left, steps = left - len(parts[-1]), steps - 1
     return Page(pa.concat_tables(parts))
 
 
