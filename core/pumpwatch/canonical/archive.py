@@ -22,7 +22,10 @@ _VERSION: Final = 1
 _CHUNK: Final = 1024**2
 _NAMED: Final = 20
 """Damaged files that a message names."""
-_NOT_DATA: Final = frozenset({"lock"})
+_HALF: Final = ".restoring"
+_MOVES: Final = ".restoring.json"
+"""Which names are being exchanged; there as long as that is not over."""
+_NOT_DATA: Final = frozenset({"lock", _HALF})
 """What an empty data folder may hold."""
 
 
@@ -153,8 +156,9 @@ def verify(folder: Path, archive: Archive, tell: Tell) -> None:
 def restore(folder: Path, archive: Archive, data: Path, now: datetime, tell: Tell, *, replace: bool) -> Path | None:
     """Put a verified backup into a data folder that is held; where what stood there was put, if anything.
 
-    Raises ``Refused`` when the folder is not empty and not to be replaced, and ``BadConfig`` when a file changes
-    meanwhile; then the data folder is as it was.
+    Raises ``Refused`` when the folder is not empty and not to be replaced, ``BadConfig`` when a file changes meanwhile,
+    and ``NotReachable`` when the disk refuses; then the data folder is as it was. When killed, it is so once somebody
+    holds the folder again (``undo_restore``).
     """
     there = [path for path in sorted(data.iterdir()) if path.name not in _NOT_DATA]
     if there and not replace:
@@ -162,7 +166,7 @@ def restore(folder: Path, archive: Archive, data: Path, now: datetime, tell: Tel
             f"{data} is not empty ({', '.join(path.name for path in there[:5])} …); restore into another folder with "
             "--data DIR, or give --replace: then what is there is kept in a folder beside it"
         )
-    half, aside = data / ".restoring", None
+    half, aside = data / _HALF, None
     try:
         shutil.rmtree(half, ignore_errors=True)
         done = 0
@@ -180,20 +184,64 @@ def restore(folder: Path, archive: Archive, data: Path, now: datetime, tell: Tel
             if digest.hexdigest() != file.sha256:
                 raise BadConfig(f"{folder / CONTENT / file.path} changed while it was read; nothing was restored")
         _sync_folders(half)
-        there = [path for path in there if path.name != half.name]
-        if there:
-            aside = _unused(data / f"replaced-{now:%Y%m%dT%H%M%SZ}")
-            aside.mkdir()
-            for path in there:
-                path.rename(aside / path.name)
-        for path in sorted(half.iterdir()):
-            path.rename(data / path.name)
-        _sync_folders(data, deep=False)
+        aside = _unused(data / f"replaced-{now:%Y%m%dT%H%M%SZ}") if there else None
+        _exchange(data, [path.name for path in there], aside)
     except OSError as error:
-        raise NotReachable(f"cannot restore into {data}: {error.strerror} ({error.filename}); see its disk") from error
+        undo_restore(data)
+        raise NotReachable(
+            f"cannot restore into {data}: {error.strerror} ({error.filename}); see its disk, or, when a folder in "
+            "it is mounted, restore into another one with --data DIR. What was there is as it was"
+        ) from error
     finally:
-        shutil.rmtree(half, ignore_errors=True)
+        if not (data / _MOVES).exists():
+            shutil.rmtree(half, ignore_errors=True)
     return aside
+
+
+def undo_restore(data: Path) -> None:
+    """Put back what a restore that was broken off moved aside. Raises ``Refused`` when the disk does not let it."""
+    marker, half = data / _MOVES, data / _HALF
+    if not marker.exists():
+        return
+    try:
+        moves = json.loads(marker.read_text(encoding="utf-8"))
+        for name in moves["new"]:
+            if (data / name).exists() and not (half / name).exists():
+                (data / name).rename(half / name)
+        for name in moves["old"]:
+            if (data / moves["aside"] / name).exists():
+                (data / moves["aside"] / name).rename(data / name)
+        if moves["old"] and (data / moves["aside"]).exists():
+            (data / moves["aside"]).rmdir()
+        _sync_folders(data, deep=False)
+        marker.unlink()
+        shutil.rmtree(half, ignore_errors=True)
+    except OSError as error:
+        raise Refused(
+            f"{data}: a restore was broken off and cannot be undone: {error.strerror} ({error.filename}). What was "
+            f"there is in its folder replaced-…, what was to come in {_HALF}; see its disk and start again"
+        ) from error
+
+
+def _exchange(data: Path, old: Sequence[str], aside: Path | None) -> None:
+    """Move what is there aside and what was restored in, with a note by which it can be undone."""
+    half, marker = data / _HALF, data / _MOVES
+    new = sorted(path.name for path in half.iterdir())
+    noted = half / _MOVES
+    with noted.open("w", encoding="utf-8") as file:
+        json.dump({"old": list(old), "new": new, "aside": aside.name if aside else ""}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    noted.rename(marker)
+    _sync_folders(data, deep=False)
+    if aside is not None:
+        aside.mkdir()
+        for name in old:
+            (data / name).rename(aside / name)
+    for name in new:
+        (half / name).rename(data / name)
+    _sync_folders(data, deep=False)
+    marker.unlink()
 
 
 def _content(archive: Archive) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from pumpwatch.canonical.archive import undo_restore
 from pumpwatch.errors import Refused
 
 if TYPE_CHECKING:
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def hold(data: Path) -> Iterator[None]:
-    """Hold a data folder as a server does. Raises ``Refused`` when somebody else holds it."""
+    """Hold a data folder as a server does; a restore broken off in it is undone first.
+
+    Raises ``Refused`` when somebody else holds it, or that cannot be undone.
+    """
     data.mkdir(parents=True, exist_ok=True)
     handle = os.open(data / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -29,6 +33,7 @@ def hold(data: Path) -> Iterator[None]:
             ) from error
         os.ftruncate(handle, 0)
         os.write(handle, str(os.getpid()).encode())
+        undo_restore(data)
         yield
     finally:
         os.close(handle)

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import contextmanager
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
@@ -23,6 +23,8 @@ from pumpwatch.ledger.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_TOUCH_BYTES: Final = 8 * 1024**2
 
 
 def add_to(app: typer.Typer) -> None:
@@ -79,7 +81,11 @@ async def _backup(folder: Path, data: Path, config: Path | None, plugins_dir: Pa
                 finally:
                     await in_thread(clear, data)
         async with served(server) as client:
-            answer = await client.post("/backup")
+            try:
+                answer = await client.post("/backup")
+            except asyncio.CancelledError:  # broken off by the keyboard: the server would keep it for nobody
+                await client.delete("/backup")
+                raise
             see(answer)
             try:
                 told: dict[str, Any] = answer.json()
@@ -87,11 +93,24 @@ async def _backup(folder: Path, data: Path, config: Path | None, plugins_dir: Pa
                 files = taken.files(data)
                 if not files:
                     raise NotReachable(f"the server's snapshot is not in {data}; is that another machine's folder?")
-                return await in_thread(write_archive, files, folder, now, taken.left_out, tell)
+                return await in_thread(write_archive, files, folder, now, taken.left_out, _touching(taken, tell))
             except (ValueError, KeyError, TypeError) as error:
                 raise NotReachable(f"what answers at {server} is no pumpwatch of today ({error!r})") from error
             finally:
                 see(await client.delete("/backup"))
+
+
+def _touching(taken: Snapshot, tell: Callable[[ArchiveProgress], None]) -> Callable[[ArchiveProgress], None]:
+    """Tell how far it is, and the server every few megabytes that somebody fetches it."""
+
+    def told(now: ArchiveProgress) -> None:
+        if now.done // _TOUCH_BYTES != told_of[0]:
+            told_of[0] = now.done // _TOUCH_BYTES
+            taken.touch()
+        tell(now)
+
+    told_of = [-1]
+    return told
 
 
 def _told(archive: Archive, words: str, *, as_json: bool, replaced: Path | None = None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import sqlite3
 from contextlib import suppress
@@ -23,8 +24,8 @@ _FOLDER: Final = "snapshots"
 """In the data folder."""
 _RESERVE: Final = 1024**3
 """Bytes that stay free on the data folder's disk."""
-_STALE_S: Final = 6 * 3600.0
-"""Nobody fetches a snapshot for so long: whoever asked for it has died."""
+_STALE_S: Final = 600.0
+"""Nobody has touched a snapshot for so long: whoever asked for it has died."""
 _BESIDES: Final = ("pumpwatch.toml", "rejects")
 """Further files and folders of the data folder that a backup takes along."""
 
@@ -43,6 +44,11 @@ class Snapshot:
         besides = [path for name in _BESIDES for path in _below(data / name)]
         aside = [path for path in _below(data / "history") if "damaged" in path.relative_to(data).as_posix()]
         return sorted({*told, *((path.relative_to(data).as_posix(), path) for path in (*besides, *aside))})
+
+    def touch(self) -> None:
+        """Show the server that it is still being fetched."""
+        with suppress(OSError):  # a folder of another owner: then a long backup may be taken for a dead one
+            os.utime(self.folder)
 
 
 async def snapshot(historian: Historian, data: Path) -> Snapshot:
@@ -75,24 +81,53 @@ class Snapshots:
         self._clock = clock
         self._making = asyncio.Lock()
         self._made: Snapshot | None = None
-        self._made_at = 0.0
+        self._seen: tuple[int, float] = (0, 0.0)
+        """When the snapshot was last touched, and when that was noticed."""
+        self._is_given_up = False
         clear(data)  # of a server that was killed
 
     async def make(self) -> Snapshot:
         """See ``snapshot``; ``drop`` it when it has been fetched. Raises ``Refused`` while another is being fetched."""
-        if self._making.locked() or (self._made is not None and self._clock.monotonic() - self._made_at < _STALE_S):
-            raise Refused("another backup is being made; try again when it is over")
+        if self._making.locked() or self._is_fetched():
+            raise Refused(
+                "another backup is being made; try again when it is over, "
+                f"or, when it was killed, every {_STALE_S / 60:g} minutes"
+            )
         async with self._making:
-            await self.drop()
+            self._is_given_up = False
+            await self._take_away()
             self._made = await snapshot(self._historian, self._data)
-            self._made_at = self._clock.monotonic()
+            if self._is_given_up:
+                await self._take_away()
+                raise Refused("the backup was broken off while it was being prepared; begin it anew")
+            self._seen = (_touched_ns(self._made), self._clock.monotonic())
             return self._made
 
     async def drop(self) -> None:
-        """Take the snapshot away."""
+        """Take the snapshot away, at once or when it is made."""
+        self._is_given_up = True
+        if not self._making.locked():
+            await self._take_away()
+
+    async def _take_away(self) -> None:
         made, self._made = self._made, None
         if made is not None:
             await asyncio.to_thread(shutil.rmtree, made.folder, ignore_errors=True)
+
+    def _is_fetched(self) -> bool:
+        if self._made is None:
+            return False
+        touched, now = _touched_ns(self._made), self._clock.monotonic()
+        if touched != self._seen[0]:
+            self._seen = (touched, now)
+        return now - self._seen[1] < _STALE_S
+
+
+def _touched_ns(made: Snapshot) -> int:
+    try:
+        return made.folder.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _room(data: Path) -> Path:

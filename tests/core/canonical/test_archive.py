@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from datetime import UTC, datetime
@@ -11,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pumpwatch.canonical import hold
 from pumpwatch.canonical.archive import CONTENT, LIST, read_archive, restore, verify, write_archive
-from pumpwatch.errors import BadConfig, Refused
+from pumpwatch.errors import BadConfig, NotReachable, Refused
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 FILES = {"ledger.sqlite": b"ledger" * 500, "history/embedded/samples/1.parquet": b"\0\1" * 9_000, "rejects/空.csv": b""}
@@ -127,3 +129,61 @@ def test_a_backup_is_not_written_over_something(made: Path, tmp_path: Path) -> N
     with pytest.raises(BadConfig, match="holds other things"):
         write_archive([], made, NOW, (), quiet)
     assert tree(made) == before
+
+
+class Killed(BaseException):
+    """Nothing of the program runs after it."""
+
+
+def broken_at(number: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the move of that number fail, and, when it is a kill, every later one."""
+    count = 0
+    rename = Path.rename
+
+    def failing(self: Path, target: Path) -> Path:
+        nonlocal count
+        count += 1
+        if count == number or (count > number and isinstance(error, Killed)):
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", failing)
+
+
+OLD = {"ledger.sqlite": b"mine", "history/journal.sqlite": b"mine too", "pumpwatch.toml": b"set"}
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    """A data folder with ``OLD``."""
+    for name, content in OLD.items():
+        path = tmp_path / "var" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return tmp_path / "var"
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_a_move_that_fails_leaves_the_folder_as_it_was(
+    made: Path, old: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    broken_at(number, OSError(errno.EBUSY, "Device or resource busy", "history"), monkeypatch)
+    with pytest.raises(NotReachable, match="mounted"):
+        restored(made, old, replace=True)
+    monkeypatch.undo()
+    assert tree(old) == OLD
+    assert restored(made, old, replace=True) is not None
+
+
+@pytest.mark.parametrize("number", range(1, 8))
+def test_after_a_kill_the_next_who_holds_the_folder_finds_it_as_it_was(
+    made: Path, old: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    broken_at(number, Killed(), monkeypatch)
+    with pytest.raises(Killed):
+        restored(made, old, replace=True)
+    monkeypatch.undo()
+    with hold(old):
+        found = {name: content for name, content in tree(old).items() if not name.startswith((".restoring", "lock"))}
+        assert found == OLD
+        assert restored(made, old, replace=True) is not None

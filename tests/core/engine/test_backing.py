@@ -90,6 +90,44 @@ async def test_one_at_a_time_and_gone_afterwards(rig, monkeypatch) -> None:
         assert not again.folder.exists()
 
 
+async def test_one_that_is_being_fetched_is_never_taken_for_dead(rig, monkeypatch) -> None:
+    monkeypatch.setattr(backing, "_STALE_S", 100.0)
+    async with rig() as r:
+        taken = await r.engine.snapshots.make()
+        for _ in range(4):
+            await r.clock.advance(60.0)
+            taken.touch()
+            with pytest.raises(Refused, match="when it was killed"):
+                await r.engine.snapshots.make()
+        assert taken.folder.exists()
+        await r.clock.advance(101.0)
+        await r.engine.snapshots.make()
+        assert not taken.folder.exists()
+
+
+async def test_one_broken_off_while_it_is_made_keeps_nobody_waiting(rig, monkeypatch) -> None:
+    async with rig() as r:
+        snapshots = r.engine.snapshots
+        copying, go = asyncio.Event(), asyncio.Event()
+        copy_to = r.engine.historian.copy_to
+
+        async def slow(folder: Path) -> str | None:
+            copying.set()
+            await go.wait()
+            missing: str | None = await copy_to(folder)
+            return missing
+
+        monkeypatch.setattr(r.engine.historian, "copy_to", slow)
+        making = asyncio.create_task(snapshots.make())
+        await copying.wait()
+        await snapshots.drop()
+        go.set()
+        with pytest.raises(Refused, match="broken off"):
+            await making
+        made = await snapshots.make()
+        assert [path.name for path in made.folder.parent.iterdir()] == [made.folder.name]
+
+
 async def test_a_disk_without_room_is_refused_before_anything_is_written(rig, monkeypatch) -> None:
     async with rig() as r:
         monkeypatch.setattr(backing, "_RESERVE", 2**62)

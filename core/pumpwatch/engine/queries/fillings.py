@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 import pyarrow as pa
 
 from pumpwatch.engine.queries.pages import TIME, Page, Window, cursor, just_after, place_of
+from pumpwatch.ledger.threads import in_thread
 from pumpwatch.model import Transaction, to_us
 
 if TYPE_CHECKING:
@@ -113,10 +114,10 @@ async def fillings(
             if wanted.fits(sale, register):
                 found.append(sale)
             if len(found) == limit or looked_at >= _LOOKED_AT:
-                return Page(table_of(found, register), cursor(-behind[0], behind[1], behind[2]))
+                return Page(await in_thread(table_of, found, register), cursor(-behind[0], behind[1], behind[2]))
         if is_last:
             break
-    return Page(table_of(found, register))
+    return Page(await in_thread(table_of, found, register))
 
 
 def table_of(sales: Sequence[Transaction], register: Register) -> pa.Table:
