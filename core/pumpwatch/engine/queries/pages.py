@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,9 @@ from pumpwatch.model import from_us, to_us
 TIME: Final = pa.timestamp("us", "UTC")
 MOST_ROWS: Final = 100_000
 """No page has more rows."""
-_CURSOR_LIMIT: Final = 1_000
+_CURSOR_LIMIT: Final = 2_000
+_NO_LETTERS: Final = frozenset({"Cc", "Cs"})
+"""Control characters and halves of a pair: no path and no id has them."""
 _LARGEST: Final = 2**53
 _FIRST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST: Final = datetime(2200, 1, 1, tzinfo=UTC)
@@ -60,7 +63,8 @@ class Window:
 
 def cursor(*place: str | int | None) -> str:
     """A place as an opaque word that stands unchanged in an address."""
-    return base64.urlsafe_b64encode(json.dumps(place, separators=(",", ":")).encode()).decode().rstrip("=")
+    told = json.dumps(place, ensure_ascii=False, separators=(",", ":"))
+    return base64.urlsafe_b64encode(told.encode()).decode().rstrip("=")
 
 
 def place_of(after: str, kinds: Sequence[type]) -> list[Any]:
@@ -79,7 +83,7 @@ def _is_a(part: object, kind: type) -> bool:
     if isinstance(part, bool) or not isinstance(part, kind):
         return False
     if isinstance(part, str):
-        return part.isprintable()
+        return not any(unicodedata.category(letter) in _NO_LETTERS for letter in part)
     return not isinstance(part, int) or abs(part) < _LARGEST
 
 

@@ -37,6 +37,8 @@ _AT_ONCE: Final = 50_000
 """Samples asked for at a time where only some are wanted."""
 _BUCKETS: Final = 20_000
 """Of one tag asked for at a time."""
+_MOST_STRETCHES: Final = 5_000
+"""Looks into the past that one as-of question may take."""
 _STEPS: Final = 256
 """So often is asked for one page."""
 
@@ -139,6 +141,9 @@ async def as_of(
         raise BadConfig("path: a tag stands there twice; name each once")
     columns: dict[str, pa.Array] = {}
     lookback_us = lookback // timedelta(microseconds=1)
+    work = len(paths) * sum(1 for _ in _stretches(times_us, lookback_us))
+    if work > _MOST_STRETCHES:
+        raise BadConfig(f"{work:,} looks into the past are too many; ask for fewer tags, or for times nearer together")
     for path in paths:
         columns |= (await _as_of(historian, path, times_us, lookback_us)).columns(path)
     return columns
