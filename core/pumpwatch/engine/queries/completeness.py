@@ -77,6 +77,8 @@ class Completeness:
         self._pace = pace
         self._zone = zone
         self._now = now
+        self._first_us: dict[str, int | None] = {}
+        """When each tag was first heard of; asked for once, for it takes a look at all that is kept of it."""
 
     async def page(self, stations: Sequence[str], first: date, end: date, after: str | None, limit: int) -> Page:
         """Rows of stations and days with first <= day < end, by station and day; of all stations when none is named.
@@ -139,13 +141,13 @@ class Completeness:
         if end <= start:
             return
         for path in await self._expected_paths(station, start, end):
-            earliest = await self._historian.samples(paths=(path,), start=_LONG_AGO, end=end, limit=1)
-            if not len(earliest):
+            first_us = await self._heard_since_us(path)
+            if first_us is None:
                 continue
             width_us = self._pace.slot_min(path) * _MINUTE_US
             for day, told in days.items():
                 begin_us, until_us = to_us(self._midnight(day)), to_us(self._midnight(day + timedelta(1)))
-                first = max(0, int(earliest.at_us[0]) - begin_us) // width_us
+                first = max(0, first_us - begin_us) // width_us
                 last = (min(until_us, to_us(end)) - begin_us) // width_us  # a slot that is not over is not counted
                 if last <= first:
                     continue
@@ -157,6 +159,12 @@ class Completeness:
                 )
                 told.expected["tags"] += last - first
                 told.received["tags"] += int(np.count_nonzero(sums.good))
+
+    async def _heard_since_us(self, path: str) -> int | None:
+        if path not in self._first_us:
+            earliest = await self._historian.samples(paths=(path,), start=_LONG_AGO, end=self._now, limit=1)
+            self._first_us[path] = int(earliest.at_us[0]) if len(earliest) else None
+        return self._first_us[path]
 
     async def _expected_paths(self, station: str, start: datetime, end: datetime) -> Sequence[str]:
         """Tags of the configured devices; where none is configured, all that were ever heard of."""
