@@ -131,7 +131,7 @@ async def test_a_simulated_station(
 async def watch(
     sim: Sim, drivers: list[DartDriver]
 ) -> tuple[dict[str, set[object]], list[Record], dict[str, set[tuple[int, int, int]]]]:
-    """Read until some fillings have been told with their totalizers; values by kind of tag, records, what was sold."""
+    """Read until a filling has been told with its totalizers and some were seen running; values by kind of tag, records, what was sold."""
     (player,) = sim.players
     samples: dict[str, set[object]] = {}
     records: list[Record] = []
@@ -156,7 +156,8 @@ async def watch(
 def enough(records: list[Record], samples: dict[str, set[object]]) -> bool:
     sales = [record for record in records if isinstance(record, Transaction)]
     whole = [sale for sale in sales if sale.totalizer_l is not None and sale.totalizer_cny is not None]
-    return len(whole) >= 1 and NozzleState.LIFTED in samples.get("state", set())
+    running = len(samples.get("volume", set())) > 3  # a busy machine looks seldom
+    return len(whole) >= 1 and running and NozzleState.LIFTED in samples.get("state", set())
 
 
 # ---------------------------------------------------------------- listening

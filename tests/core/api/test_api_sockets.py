@@ -99,7 +99,7 @@ async def test_the_bytes_of_a_device_are_shown(rig):
         async with asyncio.timeout(60):
             while not scan.tracing._lookers:  # noqa: ASYNC110 - nothing else tells of it
                 await asyncio.sleep(0)
-        scan.tracing._see(">", b"\x01\x02")
+        scan.tracing.see(">", b"\x01\x02")
         told = await talking
         assert told[0]["type"] == "websocket.accept"
         row = json.loads(told[1]["text"])
