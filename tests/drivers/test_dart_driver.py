@@ -131,7 +131,10 @@ async def test_a_simulated_station(
 async def watch(
     sim: Sim, drivers: list[DartDriver]
 ) -> tuple[dict[str, set[object]], list[Record], dict[str, set[tuple[int, int, int]]]]:
-    """Read until a filling has been told with its totalizers and some were seen running; values by kind of tag, records, what was sold."""
+    """Read until a filling has been told with its totalizers and some were seen running.
+
+    Values by kind of tag, records, what was sold.
+    """
     (player,) = sim.players
     samples: dict[str, set[object]] = {}
     records: list[Record] = []
