@@ -6,6 +6,7 @@ A grade is no claim that something is wrong: it says where to look first, and fo
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -104,8 +105,9 @@ class RiskGrade(Comparison):
         for month in months_ending(since, until, self.settings.utc_offset_h, timedelta(0)):
             key = (month.year, month.month)
             facts = {name: told.months[key] for name, told in sorted(digests.items()) if key in told.months}
+            peers = Peers(list(facts.values()))
             for station_id, mine in facts.items():
-                indicators = indicators_of(mine, list(facts.values()))
+                indicators = peers.indicators(mine)
                 yield self._finding(station_id, digests[station_id].label, month, mine, indicators, len(facts))
 
     def _finding(
@@ -181,132 +183,80 @@ class RiskGrade(Comparison):
 # ---------------------------------------------------------------- points
 
 
-def indicators_of(mine: MonthFacts, everybody: Sequence[MonthFacts]) -> list[Indicator]:
-    """All indicators of one station, in a fixed order."""
+class Peers:
+    """The stations of one month, against which each of them is seen."""
 
-    def median(values: Sequence[float | None]) -> float | None:
-        known = [v for v in values if v is not None]
-        return round(float(np.median(known)), 4) if len(known) >= _PEERS else None
+    def __init__(self, everybody: Sequence[MonthFacts]) -> None:
+        self._sales = sum(f.sales for f in everybody)
+        self._reports = sum(f.reports for f in everybody)
+        self._usual_balance = _median([f.balance_percent for f in everybody]) or 0.0
+        prices: dict[str, list[float]] = defaultdict(list)
+        for facts in everybody:
+            for grade, price in facts.prices.items():
+                prices[grade].append(price)
+        self._prices = {grade: float(np.median(those)) for grade, those in prices.items() if len(those) >= _PEERS}
+        figures = [self._figures(facts) for facts in everybody]
+        self._usual = {name: _median([those[name] for those in figures]) for name in _INDICATORS}
 
-    def made(
-        name: str, words: Text, unit: str, values: Sequence[float | None], value: float | None, table: Sequence[_Step]
-    ) -> Indicator:
-        points = 0.0 if value is None else max((p for limit, p in table if value >= limit), default=0.0)
-        told = None if value is None else round(value, 4)
-        return Indicator(name, words, unit, told, median(values), points, max(p for _, p in table))
+    def indicators(self, mine: MonthFacts) -> list[Indicator]:
+        """All indicators of one station, in a fixed order."""
+        figures = self._figures(mine)
+        if mine.rounded_up_percent < _ROUNDED_UP:
+            figures["rounding"] = min(mine.rounding_fen, 0.0)
+        if mine.own_use_percent < 2.0 * (self._usual["own_use"] or 0.0):
+            figures["own_use"] = 0.0
+        return [_indicator(name, figures[name], self._usual[name]) for name in _INDICATORS]
 
-    def size(value: float | None) -> float | None:
-        return None if value is None else abs(value)
+    def more_reports(self, mine: MonthFacts) -> float:
+        """Probability that a station's rate of hotline reports is more than twice that of the others.
 
-    gaps = [f.declared_gap_percent for f in everybody]
-    balances = [f.balance_percent for f in everybody]
-    usual_balance = median(balances) or 0.0
-    own_usual = median([f.own_use_percent for f in everybody]) or 0.0
-    price = _price_off(mine, everybody)
-    return [
-        made("declared_gap", Text("申报差额", "declared too little"), "%", gaps, mine.declared_gap_percent, _DECLARED),
-        made(
-            "balance",
-            Text("进销存差额", "purchases against sales"),
-            "%",
-            [None if b is None else abs(b - usual_balance) for b in balances],
-            None if mine.balance_percent is None else abs(mine.balance_percent - usual_balance),
-            _BALANCE,
-        ),
-        made(
-            "tax_memory",
-            Text("税控缺记", "sales not in tax control"),
-            "/10,000",
-            [None if f.untaxed is None else 1e4 * f.untaxed / f.sales for f in everybody],
-            None if mine.untaxed is None else 1e4 * mine.untaxed / mine.sales,
-            _TAX,
-        ),
-        made(
-            "sequence",
-            Text("流水号断点", "breaks of the numbers"),
-            "",
-            [float(f.breaks) for f in everybody],
-            float(mine.breaks),
-            _BREAKS,
-        ),
-        made("outage", Text("断联", "links down"), "h", [f.outage_h for f in everybody], mine.outage_h, _OUTAGE),
-        made(
-            "rounding",
-            Text("金额多进", "amounts rounded up"),
-            "fen",
-            [f.rounding_fen for f in everybody],
-            mine.rounding_fen if mine.rounded_up_percent >= 80.0 else min(mine.rounding_fen, 0.0),
-            _ROUNDING,
-        ),
-        made(
-            "price",
-            Text("价格偏离", "price off its peers"),
-            "%",
-            [size(_price_off(f, everybody)) for f in everybody],
-            size(price),
-            _PRICE,
-        ),
-        made(
-            "own_use",
-            Text("自用油占比", "share of own use"),
-            "%",
-            [f.own_use_percent for f in everybody],
-            mine.own_use_percent if mine.own_use_percent >= 2.0 * own_usual else 0.0,
-            _OWN,
-        ),
-        made(
-            "expired",
-            Text("证照过期", "expired papers"),
-            "",
-            [float(f.expired) for f in everybody],
-            float(mine.expired),
-            _EXPIRED,
-        ),
-        made(
-            "reports",
-            Text("投诉概率", "more reports than peers"),
-            "%",
-            [1e2 * more_reports(f, everybody) for f in everybody],
-            1e2 * more_reports(mine, everybody),
-            _REPORTS,
-        ),
-        made(
-            "missing_data",
-            Text("数据缺失", "missing data"),
-            "%",
-            [100.0 - _complete(f) for f in everybody],
-            100.0 - _complete(mine),
-            _MISSING,
-        ),
-    ]
+        Reports are Poisson in the sales; a station's rate has a gamma prior around the others' rate that weighs as
+        much as two reports. The tail of the posterior gamma is Wilson's and Hilferty's cube root.
+        """
+        exposure = (self._sales - mine.sales) / 1e4
+        reports = self._reports - mine.reports
+        if exposure <= 0.0:
+            return 0.0
+        rate = max(reports, 0.5) / exposure
+        shape = _PRIOR_REPORTS + mine.reports
+        scale = 1.0 / (_PRIOR_REPORTS / rate + mine.sales / 1e4)
+        ratio = (2.0 * rate / (shape * scale)) ** (1.0 / 3.0)
+        z = (ratio - (1.0 - 1.0 / (9.0 * shape))) * math.sqrt(9.0 * shape)
+        return 0.5 * math.erfc(z / math.sqrt(2.0))
+
+    def _figures(self, facts: MonthFacts) -> dict[str, float | None]:
+        """What a station's peers are compared by; None for what is not known of it."""
+        balance = facts.balance_percent
+        return {
+            "declared_gap": facts.declared_gap_percent,
+            "balance": None if balance is None else abs(balance - self._usual_balance),
+            "tax_memory": None if facts.untaxed is None else 1e4 * facts.untaxed / facts.sales,
+            "sequence": float(facts.breaks),
+            "outage": facts.outage_h,
+            "rounding": facts.rounding_fen,
+            "price": self._price_off(facts),
+            "own_use": facts.own_use_percent,
+            "expired": float(facts.expired),
+            "reports": 1e2 * self.more_reports(facts),
+            "missing_data": 100.0 - _complete(facts),
+        }
+
+    def _price_off(self, facts: MonthFacts) -> float | None:
+        """The grade whose mean price is farthest from the stations' median, in %."""
+        off = [abs(100.0 * (price / self._prices[g] - 1.0)) for g, price in facts.prices.items() if g in self._prices]
+        return max(off, default=None)
 
 
-def more_reports(mine: MonthFacts, everybody: Sequence[MonthFacts]) -> float:
-    """Probability that a station's rate of hotline reports is more than twice that of the others.
-
-    Reports are Poisson in the sales; a station's rate has a gamma prior around the others' rate that weighs as much as
-    two reports. The tail of the posterior gamma is Wilson's and Hilferty's cube root.
-    """
-    exposure = (sum(f.sales for f in everybody) - mine.sales) / 1e4
-    reports = sum(f.reports for f in everybody) - mine.reports
-    if exposure <= 0.0:
-        return 0.0
-    rate = max(reports, 0.5) / exposure
-    shape = _PRIOR_REPORTS + mine.reports
-    scale = 1.0 / (_PRIOR_REPORTS / rate + mine.sales / 1e4)
-    ratio = (2.0 * rate / (shape * scale)) ** (1.0 / 3.0)
-    z = (ratio - (1.0 - 1.0 / (9.0 * shape))) * math.sqrt(9.0 * shape)
-    return 0.5 * math.erfc(z / math.sqrt(2.0))
+def _median(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return round(float(np.median(known)), 4) if len(known) >= _PEERS else None
 
 
-def _price_off(mine: MonthFacts, everybody: Sequence[MonthFacts]) -> float | None:
-    """The grade whose mean price is farthest from the stations' median, in %."""
-    off = []
-    for grade, price in mine.prices.items():
-        peers = [f.prices[grade] for f in everybody if grade in f.prices]
-        if len(peers) >= _PEERS:
-            off.append(100.0 * (price / float(np.median(peers)) - 1.0))
-    return max(off, key=abs) if off else None
+def _indicator(name: str, value: float | None, peers: float | None) -> Indicator:
+    words, unit, table = _INDICATORS[name]
+    points = 0.0 if value is None else max((p for limit, p in table if value >= limit), default=0.0)
+    told = None if value is None else round(value, 4)
+    return Indicator(name, words, unit, told, peers, points, max(p for _, p in table))
 
 
 def _complete(facts: MonthFacts) -> float:
@@ -328,19 +278,22 @@ def credit_of(facts: MonthFacts, indicators: Sequence[Indicator]) -> dict[str, f
     }
 
 
-_Step = tuple[float, float]
-"""From this figure on, so many points."""
-_DECLARED: Final[tuple[_Step, ...]] = ((0.5, 15.0), (5.0, 30.0), (20.0, 40.0))
-_BALANCE: Final[tuple[_Step, ...]] = ((2.5, 10.0), (6.0, 25.0))
-_TAX: Final[tuple[_Step, ...]] = ((0.5, 15.0), (50.0, 30.0), (500.0, 40.0))
-_BREAKS: Final[tuple[_Step, ...]] = ((1.0, 10.0), (5.0, 20.0), (50.0, 30.0))
-_OUTAGE: Final[tuple[_Step, ...]] = ((12.0, 5.0), (48.0, 10.0))
-_ROUNDING: Final[tuple[_Step, ...]] = ((0.1, 5.0), (0.3, 15.0))
-_PRICE: Final[tuple[_Step, ...]] = ((4.0, 5.0), (8.0, 10.0))
-_OWN: Final[tuple[_Step, ...]] = ((2.0, 5.0), (5.0, 15.0))
-_EXPIRED: Final[tuple[_Step, ...]] = ((1.0, 10.0), (4.0, 20.0))
-_REPORTS: Final[tuple[_Step, ...]] = ((95.0, 10.0), (99.9, 15.0))
-_MISSING: Final[tuple[_Step, ...]] = ((5.0, 5.0), (20.0, 10.0))
+_INDICATORS: Final[Mapping[str, tuple[Text, str, tuple[tuple[float, float], ...]]]] = {
+    "declared_gap": (Text("申报差额", "declared too little"), "%", ((0.5, 15.0), (5.0, 30.0), (20.0, 40.0))),
+    "balance": (Text("进销存差额", "purchases against sales"), "%", ((2.5, 10.0), (6.0, 25.0))),
+    "tax_memory": (Text("税控缺记", "sales not in tax control"), "/10,000", ((0.5, 15.0), (50.0, 30.0), (500.0, 40.0))),
+    "sequence": (Text("流水号断点", "breaks of the numbers"), "", ((1.0, 10.0), (5.0, 20.0), (50.0, 30.0))),
+    "outage": (Text("断联", "links down"), "h", ((12.0, 5.0), (48.0, 10.0))),
+    "rounding": (Text("金额多进", "amounts rounded up"), "fen", ((0.1, 5.0), (0.3, 15.0))),
+    "price": (Text("价格偏离", "price off its peers"), "%", ((4.0, 5.0), (8.0, 10.0))),
+    "own_use": (Text("自用油占比", "share of own use"), "%", ((2.0, 5.0), (5.0, 15.0))),
+    "expired": (Text("证照过期", "expired papers"), "", ((1.0, 10.0), (4.0, 20.0))),
+    "reports": (Text("投诉概率", "more reports than peers"), "%", ((95.0, 10.0), (99.9, 15.0))),
+    "missing_data": (Text("数据缺失", "missing data"), "%", ((5.0, 5.0), (20.0, 10.0))),
+}
+"""Words, unit, and from which figure on so many points, in the order in which they are shown."""
+_ROUNDED_UP: Final = 80.0
+"""Amounts are rounded up on purpose when so many of them are, %."""
 
 
 def _write(value: float | None, unit: str, _: str) -> str:

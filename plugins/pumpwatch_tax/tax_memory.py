@@ -116,9 +116,9 @@ class TaxMemory(RecordRule):
         if not any(s.tax_l is not None for s in known):
             return  # this nozzle has no tax control, or none that was ever seen
         nozzle = subject_of(sale.nozzle_id, history)
-        if self._unheard(sale, nozzle, history):
+        sales = _heard([*known, sale], nozzle, history)
+        if not sales or sales[-1] is not sale:
             return
-        sales = [*(s for s in known if not self._unheard(s, nozzle, history)), sale]
         told_today, calm = self._today(sales, nozzle, history)
         if told_today and calm is None:
             return
@@ -167,14 +167,9 @@ class TaxMemory(RecordRule):
         One alarm a day is enough. A repair speaks for all sales beside it, power events for ``power_a_day`` of a day.
         """
         offset = timedelta(hours=self.settings.utc_offset_h)
-        today = (sales[-1].end.astimezone(UTC) + offset).date()
-        mine: list[Transaction] = []
-        for sale in reversed(sales):  # ordered by their ends
-            if (sale.end.astimezone(UTC) + offset).date() != today:
-                break
-            if self._missing(sale):
-                mine.append(sale)
-        mine.reverse()
+        local_end = sales[-1].end.astimezone(UTC) + offset
+        midnight = local_end.replace(hour=0, minute=0, second=0, microsecond=0) - offset
+        mine = [sale for sale in sales if sale.end >= midnight and self._missing(sale)]
         day = timedelta(days=1)
         repaired = signed_repair(history, nozzle, mine[0].end - day, mine[-1].end + day) is not None
         minutes = timedelta(minutes=self.settings.power_minutes)
@@ -215,15 +210,6 @@ class TaxMemory(RecordRule):
                 serials.setdefault(serial.casefold(), event.at)
         return any(at >= since for at in serials.values())
 
-    @staticmethod
-    def _unheard(sale: Transaction, nozzle: Subject, history: History) -> bool:
-        """Whether the tax port itself could not be heard, so that nobody knows what stands in tax control."""
-        if sale.tax_l is not None:
-            return False
-        moment = timedelta(microseconds=1)
-        events = history.events(nozzle.station_id, EventKind.ALARM, sale.end, sale.end + moment)
-        return is_unheard(events, sale, "tax")
-
     def _explain(
         self,
         sale: Transaction,
@@ -258,6 +244,17 @@ class TaxMemory(RecordRule):
             otherwise=_OTHERWISE,
             on_site=_ON_SITE,
         )
+
+
+def _heard(sales: Sequence[Transaction], nozzle: Subject, history: History) -> list[Transaction]:
+    """Those of a nozzle, in the order of their ends, but for which the tax port itself could not be heard.
+
+    Of the others nobody knows what stands in tax control.
+    """
+    moment = timedelta(microseconds=1)
+    events = history.events(nozzle.station_id, EventKind.ALARM, sales[0].end, sales[-1].end + moment)
+    alarms = [event for event in events if event.device_id == nozzle.nozzle_id]
+    return [s for s in sales if s.tax_l is not None or not is_unheard(alarms, s, "tax")] if alarms else list(sales)
 
 
 def _of(sales: Sequence[Transaction], chosen: Sequence[bool]) -> Iterator[Transaction]:

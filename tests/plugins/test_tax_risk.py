@@ -17,7 +17,7 @@ from pumpwatch.testing.rules import cut_invariant
 from pumpwatch_sim.dataset.pasts import station_past
 from pumpwatch_tax.demand import Demand, DemandSettings
 from pumpwatch_tax.indicators import MonthFacts
-from pumpwatch_tax.risk_grade import RiskGrade, RiskGradeSettings, credit_of, indicators_of, more_reports
+from pumpwatch_tax.risk_grade import Peers, RiskGrade, RiskGradeSettings, credit_of
 
 STATIONS = ("S01", "S06", "S11", "S15", "S20", "S29")
 
@@ -89,33 +89,33 @@ class TestIndicators:
     )
     def test_each_makes_its_points(self, more, name, least):
         others = [facts() for _ in range(8)]
-        found = {i.name: i for i in indicators_of(facts(**more), [facts(**more), *others])}
+        found = {i.name: i for i in Peers([facts(**more), *others]).indicators(facts(**more))}
         assert found[name].points == least
         assert sum(i.points for i in found.values()) == least
 
     def test_without_peers_only_own_figures_count(self):
         mine = facts(prices={"92#": 9.9})
-        found = {i.name: i for i in indicators_of(mine, [mine])}
+        found = {i.name: i for i in Peers([mine]).indicators(mine)}
         assert found["price"].value is None
         assert found["declared_gap"].peers is None
 
     def test_reports_shrink_to_the_county(self):
         others = [facts() for _ in range(20)]
         few = facts(sales=50, reports=1)
-        assert more_reports(few, [few, *others]) < 0.5
+        assert Peers([few, *others]).more_reports(few) < 0.5
         many = facts(reports=12)
-        assert more_reports(many, [many, *others]) > 0.95
-        assert more_reports(facts(reports=0), [facts(reports=0)]) == 0.0
+        assert Peers([many, *others]).more_reports(many) > 0.95
+        assert Peers([facts(reports=0)]).more_reports(facts(reports=0)) == 0.0
 
     def test_the_posterior_tail_agrees_with_draws(self):
         mine, others = facts(reports=6), [facts() for _ in range(20)]
         everybody = [mine, *others]
         drawn = np.random.default_rng(2).gamma(2 + 6, 1.0 / (2 / 2.0 + 1.0), 200_000)  # the others have 2 a 10,000
-        assert more_reports(mine, everybody) == pytest.approx((drawn > 2 * 2.0).mean(), abs=0.005)
+        assert Peers(everybody).more_reports(mine) == pytest.approx((drawn > 2 * 2.0).mean(), abs=0.005)
 
     def test_credit_inputs(self):
         mine = facts(declared_gap_percent=30.0, expired=5, outage_h=72.0)
-        credit = credit_of(mine, indicators_of(mine, [mine, facts(), facts()]))
+        credit = credit_of(mine, Peers([mine, facts(), facts()]).indicators(mine))
         assert credit["platform_use"] == pytest.approx(90.0)
         assert credit["integrity"] < 80.0
         assert credit["compliance"] < 70.0

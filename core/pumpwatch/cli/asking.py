@@ -15,7 +15,7 @@ import typer
 import websockets
 
 from pumpwatch.cli.output import DEFAULT_DATA, AsJson, Data, show, show_json, stderr, stdout
-from pumpwatch.cli.serving import RUNNING
+from pumpwatch.cli.places import RUNNING
 from pumpwatch.errors import NotReachable
 
 Port = Annotated[int | None, typer.Option("--port", help="Port of the server, if it does not run on --data.")]

@@ -20,7 +20,7 @@ import typer
 from pumpwatch.canonical import hold
 from pumpwatch.cli.keeping import import_ledger
 from pumpwatch.cli.output import DEFAULT_DATA, Data, stdout
-from pumpwatch.cli.serving import DEFAULT_CONFIG, RUNNING
+from pumpwatch.cli.places import DEFAULT_CONFIG, RUNNING
 from pumpwatch.errors import BadConfig, NotReachable, Refused
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from pumpwatch.cli.asking import rules_off
 from pumpwatch.cli.keeping import bar, held, kept, moment, settings_or_none
 from pumpwatch.cli.output import DEFAULT_DATA, Config, Data, PluginsDir, stderr, stdout
 from pumpwatch.cli.sending import fetch_findings
-from pumpwatch.engine import DIGESTS, RuleBook, judge_folder, judgement_to_json
+from pumpwatch.engine import DIGESTS, RuleBook, judge_folder, judgement_to_json, judges
 from pumpwatch.errors import BadConfig
 from pumpwatch.ledger import Ledger
 
@@ -81,18 +81,17 @@ async def _detect(
         if server is not None:
             return await fetch_findings(server, span=span, rules=rules, stations=stations, workers=workers, each=each)
         book = RuleBook(settings_or_none(data, config), plugins_dir).choose(rules)
-        async with kept(data, config, plugins_dir) as (database, historian):
-            judgement = await judge_folder(
-                book,
-                Ledger(database),
-                historian,
-                span.start,
-                span.end,
-                workers=workers,
-                stations=stations,
-                progress=lambda done, of: progress.update(task, completed=done, total=of),
-                keep=data / DIGESTS,
-            )
+        with judges(book, workers, data / DIGESTS) as bench:
+            async with kept(data, config, plugins_dir) as (database, historian):
+                judgement = await judge_folder(
+                    bench,
+                    Ledger(database),
+                    historian,
+                    span.start,
+                    span.end,
+                    stations=stations,
+                    progress=lambda done, of: progress.update(task, completed=done, total=of),
+                )
         if judgement.trouble:
             stderr.print(judgement.trouble, style="yellow", markup=False, highlight=False)
         return judgement_to_json(judgement, each=each)

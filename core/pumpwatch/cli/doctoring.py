@@ -14,7 +14,7 @@ from pumpwatch.canonical import hold
 from pumpwatch.cli.keeping import store_for
 from pumpwatch.cli.output import DEFAULT_DATA, AsJson, Config, Data, PluginsDir, show, show_json, stderr, stdout
 from pumpwatch.clock import SystemClock
-from pumpwatch.errors import BadConfig
+from pumpwatch.errors import BadConfig, NotReachable
 from pumpwatch.historian import Historian
 from pumpwatch.historian.checking import Examined, State, database, examine
 
@@ -67,7 +67,10 @@ def _examined(data: Path) -> Iterator[Examined]:
 async def _mended(data: Path, config: Path | None, plugins_dir: Path | None) -> tuple[str, ...]:
     store = store_for(data, config, plugins_dir)
     async with Historian.open(data / "history", store, SystemClock()) as historian:
-        await historian.mend()
+        try:
+            await historian.mend()
+        except NotReachable as error:
+            return (*historian.damage, f"the store {store.name} could not be examined: {error}")
         return historian.damage
 
 

@@ -22,7 +22,7 @@ from pumpwatch.canonical import (
     check_tables,
     write_partitioned,
 )
-from pumpwatch.cli.sending import fetch_file, fetch_folder, see, served
+from pumpwatch.cli.sending import fetch_file, fetch_folder, fetch_rows, see, served
 from pumpwatch.errors import NotReachable
 from pumpwatch.ledger import Register
 from pumpwatch.model import Dispenser, Nozzle, Station, Tank
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _REGISTER: Final = ("stations", "dispensers", "tanks", "nozzles")
 _GROUP_ROWS: Final = 100_000
+_FIRST, _LAST = "1970-01-01T00:00:00Z", "2200-01-01T00:00:00Z"
+"""All samples: devices' clocks may be ahead."""
 
 
 async def fetch_partitioned(
@@ -54,7 +56,7 @@ async def fetch_partitioned(
         async with served(url) as server:
             for name in (each for each in PARTITIONED if each in tables):
                 pages = (
-                    _samples(server, [s.station_id for s in register.stations], span)
+                    _samples(server, await _stations(url, register), span)
                     if name == SAMPLES
                     else _table(server, name, span, scratch)
                 )
@@ -83,6 +85,14 @@ def _asked(span: Span, *names: str) -> dict[str, str]:
     return {name: at.isoformat() for name, at in bounds if at is not None}
 
 
+async def _stations(url: str, register: Register) -> list[str]:
+    """Stations of which there may be samples: those of the ledger and those whose devices were ever heard of."""
+    found = {station.station_id for station in register.stations}
+    async for rows in fetch_rows(url, "/latest", {}):
+        found.update(str(row["path"]).partition("/")[0] for row in rows)
+    return sorted(found)
+
+
 async def _table(server: httpx.AsyncClient, name: str, span: Span, scratch: Path) -> AsyncIterator[pa.Table]:
     path = scratch / f"{name}.parquet"
     await fetch_file(server, f"/export/{name}", {"format": "parquet"} | _asked(span, "from", "to"), path)
@@ -93,7 +103,7 @@ async def _table(server: httpx.AsyncClient, name: str, span: Span, scratch: Path
 
 
 async def _samples(server: httpx.AsyncClient, stations: list[str], span: Span) -> AsyncIterator[pa.Table]:
-    asked = {"format": "arrow", "limit": str(_GROUP_ROWS), "start": "1970-01-01T00:00:00Z"}
+    asked = {"format": "arrow", "limit": str(_GROUP_ROWS), "start": _FIRST, "end": _LAST}
     for station in stations:
         after: dict[str, str] = {}
         while True:

@@ -29,8 +29,8 @@ from pumpwatch.canonical import (
 from pumpwatch.cli.asking import server_url
 from pumpwatch.cli.fetching import fetch_partitioned
 from pumpwatch.cli.output import DEFAULT_DATA, AsJson, Config, Data, PluginsDir, show, show_json, stderr
+from pumpwatch.cli.places import DEFAULT_CONFIG, settings_for
 from pumpwatch.cli.sending import Sending, fetch_folder, send_folder
-from pumpwatch.cli.serving import DEFAULT_CONFIG, settings_for
 from pumpwatch.clock import SystemClock
 from pumpwatch.database import Database, ledger_url
 from pumpwatch.engine import wiring

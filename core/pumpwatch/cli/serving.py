@@ -19,18 +19,15 @@ import uvicorn
 
 from pumpwatch.api import create_app
 from pumpwatch.cli.output import DEFAULT_DATA, Config, Data, PluginsDir, UntilStdinCloses, stderr
+from pumpwatch.cli.places import RUNNING, settings_for
 from pumpwatch.clock import SystemClock
 from pumpwatch.engine import Engine
 from pumpwatch.errors import BadConfig
 from pumpwatch.plugins import Plugins, PluginState
-from pumpwatch.settings import Settings, load_settings, resolve_secret
+from pumpwatch.settings import Settings, resolve_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
-
-DEFAULT_CONFIG = Path("pumpwatch.toml")
-RUNNING = "server.json"
-"""In the data folder while a server runs: its process and its address."""
 
 
 def add_to(app: typer.Typer) -> None:
@@ -66,19 +63,6 @@ def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
         return None
     made: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
     return made
-
-
-def settings_for(data: Path, config: Path | None) -> Settings:
-    """The configuration asked for: ``--config``, or the one in the data folder, or ``./pumpwatch.toml``."""
-    if config is not None:
-        return load_settings(config)
-    for candidate in (data / DEFAULT_CONFIG, DEFAULT_CONFIG):
-        if candidate.is_file():
-            return load_settings(candidate)
-    raise BadConfig(
-        f"no configuration: neither {data / DEFAULT_CONFIG} nor ./{DEFAULT_CONFIG} is there; "
-        "name one with --config FILE (config/example.toml shows how), or see it work first: pumpwatch demo"
-    )
 
 
 class _Server(uvicorn.Server):

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import threading
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -16,13 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
-from multiprocessing import active_children, get_context, parent_process
+from itertools import pairwise
+from multiprocessing import active_children, forkserver, get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pumpwatch.alarms import finding_to_json
 from pumpwatch.canonical import FarPast, Pasts
-from pumpwatch.contracts import Chronicle, Comparison, Review, Rule
+from pumpwatch.contracts import Chronicle, Comparison, PluginSettings, Review, Rule
 from pumpwatch.detection import RECORDS_BACK, Claim, arbitrate, compare_each, in_order, judge_each
 from pumpwatch.engine.chronicles import earlier, judge_chronicles
 from pumpwatch.engine.shelf import mend, set_aside
@@ -127,10 +127,12 @@ class Judges:
                 if to_do:
                     station_id, read = to_do.pop()
                     one = await read(station_id, near if read is far else start, end)
-                    waiting[asyncio.wrap_future(self._pool.submit(_judge, one, since, until))] = station_id
+                    asked = await asyncio.to_thread(self._pool.submit, _judge, one, since, until)  # may start a process
+                    waiting[asyncio.wrap_future(asked)] = station_id
                 if len(waiting) > self._workers or not to_do:
                     for station_id in await self._gather(waiting, judgement, digests, progress):
                         to_do.append((station_id, past))
+            compared = await self._compared(dict(sorted(digests.items())), since, until)
         except BrokenProcessPool as error:
             raise NotReachable("a judging process has died, perhaps for want of memory; use fewer workers") from error
         finally:
@@ -138,17 +140,30 @@ class Judges:
                 task.cancel()
         if judgement.trouble and self._keep is not None:
             judgement.trouble = await asyncio.to_thread(_told_of, self._keep, judgement.trouble, spoilt=self._spoilt)
-        told = dict(sorted(digests.items()))
-        await asyncio.to_thread(self._conclude, judgement, told, since, until)
+        for findings, failing in compared:
+            judgement.findings += findings
+            judgement.failing |= failing
+        await asyncio.to_thread(self._conclude, judgement)
         judgement.off = {rule: dict(sorted(those.items())) for rule, those in sorted(judgement.off.items())}
         return judgement
 
-    def _conclude(
-        self, judgement: Judgement, told: Mapping[str, Mapping[str, Any]], since: datetime, until: datetime
-    ) -> None:
-        findings, failing = compare_each(told, self.rules, since, until)
-        judgement.failing |= failing
-        judgement.findings = in_order([*judgement.findings, *findings])
+    async def _compared(
+        self, digests: Mapping[str, Mapping[str, Any]], since: datetime, until: datetime
+    ) -> list[tuple[list[Finding], dict[str, str]]]:
+        """What comparisons say; each process takes a part of the time: a rule says the same of the whole."""
+        part = (until - since) / self._workers
+        edges = [*(since + part * n for n in range(self._workers)), until]
+        asked = []
+        for rule in self.rules:
+            if isinstance(rule, Comparison):
+                told = {
+                    station: {rule.rule: those[rule.rule]} for station, those in digests.items() if rule.rule in those
+                }
+                asked += [self._pool.submit(_compare, rule.rule, told, *span) for span in pairwise(edges)]
+        return list(await asyncio.gather(*map(asyncio.wrap_future, asked)))
+
+    def _conclude(self, judgement: Judgement) -> None:
+        judgement.findings = in_order(judgement.findings)
         judgement.claims = arbitrate(judgement.findings, self.rules)
 
     async def _gather(
@@ -193,8 +208,11 @@ def judges(book: RuleBook, workers: int = 2, keep: Path | None = None) -> Iterat
         os.environ.setdefault(f"{library}_NUM_THREADS", "1")
     rules = book.rules()
     context = get_context("forkserver")
-    context.set_forkserver_preload(_imported())
-    pool = ProcessPoolExecutor(workers, context, _begin, (book, keep))
+    context.set_forkserver_preload(sorted({__name__, *(type(rule).__module__ for rule in rules)}))
+    forkserver.ensure_running()  # loads them meanwhile; that takes seconds, longer than the step of a day
+    # What stands in a file of its own is no module that another process could import by name.
+    made = None if book.plugins_dir else [(type(rule), rule.settings) for rule in rules]
+    pool = ProcessPoolExecutor(workers, context, _begin, (book, made, keep))
     try:
         yield Judges(pool, rules, workers, keep)
     except BaseException:
@@ -203,16 +221,6 @@ def judges(book: RuleBook, workers: int = 2, keep: Path | None = None) -> Iterat
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _imported() -> list[str]:
-    """Our modules that are loaded here: judging processes are forked from one that loads them once, the first time.
-
-    That takes some seconds, longer than the step of a day.
-    """
-    return sorted(
-        name for name in sys.modules if name.startswith("pumpwatch") and not name.endswith("__main__") and "." in name
-    )
 
 
 def _told_of(keep: Path, trouble: str, *, spoilt: bool) -> str:
@@ -235,18 +243,19 @@ def judgement_to_json(judgement: Judgement, *, each: bool) -> dict[str, Any]:
 
 
 async def judge_folder(
-    book: RuleBook,
+    bench: Judges,
     ledger: Ledger,
     historian: Historian,
     since: datetime | None,
     until: datetime | None,
     *,
-    workers: int = 2,
     stations: Collection[str] = (),
     progress: Callable[[int, int], object] = lambda _done, _of: None,
-    keep: Path | None = None,
 ) -> Judgement:
-    """Judge what ledger and historian hold; None is from the first or to the last record; ``keep`` as in ``judges``."""
+    """Judge what ledger and historian hold; None is from the first or to the last record.
+
+    Raises ``BadConfig`` for a station that is not there, and ``NotReachable``.
+    """
     pasts = await Pasts.load(ledger, historian)
     span = await pasts.span()
     if span is None or not pasts.station_ids:
@@ -259,9 +268,8 @@ async def judge_folder(
     chosen.sort(key=lambda station: -len(pasts.register.nozzles_at(station)))  # so that no long one comes last
     async with pasts.lent() as lent:
         far = None if lent is None else partial(pasts.far, lent)
-        with judges(book, min(workers, max(len(chosen), 1)), keep) as bench:
-            progress(0, len(chosen))
-            return await bench.judge(chosen, pasts.station, since, until, lambda done: progress(done, len(chosen)), far)
+        progress(0, len(chosen))
+        return await bench.judge(chosen, pasts.station, since, until, lambda done: progress(done, len(chosen)), far)
 
 
 # ---------------------------------------------------------------- in the processes
@@ -270,8 +278,11 @@ _rules: tuple[Rule, ...] = ()
 _keep: Path | None = None
 
 
-def _begin(book: RuleBook, keep: Path | None) -> None:
-    """Ctrl-C is the parent's to handle; a process whose parent has died ends at once."""
+def _begin(book: RuleBook, made: Sequence[tuple[type[Rule], PluginSettings]] | None, keep: Path | None) -> None:
+    """Make the rules: these, or the book's, for which all plugins must be loaded.
+
+    Ctrl-C is the parent's to handle; a process whose parent has died ends at once.
+    """
     global _rules, _keep
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = parent_process()
@@ -282,7 +293,14 @@ def _begin(book: RuleBook, keep: Path | None) -> None:
             os._exit(1)
 
         threading.Thread(target=follow, daemon=True).start()
-    _rules, _keep = book.rules(), keep
+    _rules, _keep = book.rules() if made is None else tuple(kind(settings) for kind, settings in made), keep
+
+
+def _compare(
+    name: str, digests: Mapping[str, Mapping[str, Any]], since: datetime, until: datetime
+) -> tuple[list[Finding], dict[str, str]]:
+    """As ``compare_each``, by one rule."""
+    return compare_each(digests, [rule for rule in _rules if rule.rule == name], since, until)
 
 
 def _judge(

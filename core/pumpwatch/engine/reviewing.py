@@ -7,7 +7,7 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pumpwatch.engine.judging import judge_folder, lookback
+from pumpwatch.engine.judging import judge_folder, judges, lookback
 from pumpwatch.errors import PumpwatchError, Refused
 
 if TYPE_CHECKING:
@@ -114,10 +114,10 @@ class Reviewing:
         if self._turn.locked():
             raise Refused("the past is being judged already; ask again when that is over")
         async with self._turn:
-            return await judge_folder(
-                self._book.choose(names), self._ledger, self._historian, since, until,
-                workers=workers, stations=stations, progress=progress, keep=self._keep,
-            )  # fmt: skip
+            with judges(self._book.choose(names), workers, self._keep) as bench:
+                return await judge_folder(
+                    bench, self._ledger, self._historian, since, until, stations=stations, progress=progress
+                )
 
     async def _pause(self, seconds: float) -> bool:
         """Wait, or until somebody asks, which is returned; the clock is the server's, so a test can turn it."""

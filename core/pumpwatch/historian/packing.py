@@ -21,6 +21,8 @@ _LEAF: Final = 13
 _NOTHING, _REAL, _ZERO, _ONE = 0, 7, 8, 9
 """Kinds of values; 1 to 6 are whole numbers of so many bytes:"""
 _BYTES: Final = np.array([0, 1, 2, 3, 4, 6, 8, 8, 0, 0])
+_SHIFT: Final = np.minimum(64 - 8 * _BYTES, 63)
+"""How far the eight bytes at a whole number are from being it."""
 _MOST_COLUMNS: Final = 100
 """So that lengths stay what is read of them here."""
 
@@ -62,26 +64,34 @@ def _unpacked(image: bytes, columns: int) -> NDArray[np.float64] | None:
         more &= data[at] >= 128
         at += more
     at += 1
-    kinds = [data[at + 1 + column] for column in range(columns)]
-    if (data[at] != columns + 1).any() or any((kind > _ONE).any() for kind in kinds):
+    if (data[at] != columns + 1).any():
         return None
-    windows = np.lib.stride_tricks.sliding_window_view(data, 8)
+    kinds, at = at + 1, at + 1 + columns
+    words = np.ndarray((len(image) + 1,), ">u8", data, strides=(1,))  # the eight bytes that begin at each byte
     found = np.empty((columns, len(at)))
-    at += columns + 1
-    for values, kind in zip(found, kinds, strict=True):
-        raw = windows[at]
-        size = _BYTES[kind]
-        if (kind == _REAL).all():
-            values[:] = raw.view(">f8")[:, 0]
-        else:
-            whole = raw.view(">i8")[:, 0].astype(np.int64) >> np.minimum(64 - 8 * size, 63)
-            values[:] = np.where(kind == _REAL, raw.view(">f8")[:, 0], whole)
+    for column, values in enumerate(found):
+        kind = data[kinds + column]
+        if kind.max(initial=0) > _ONE:
+            return None
+        _fill(values, kind, words[at].astype(np.uint64))
+        at += _BYTES[kind]
+    return found.T
+
+
+def _fill(values: NDArray[np.float64], kind: NDArray[np.uint8], raw: NDArray[np.uint64]) -> None:
+    """(n,) values of these kinds, out of the eight bytes where each begins."""
+    least, most = kind.min(initial=_ONE), kind.max(initial=0)
+    if least == most == _REAL:
+        values[:] = raw.view(np.float64)
+    else:
+        values[:] = raw.view(np.int64) >> _SHIFT[kind]
+        np.copyto(values, raw.view(np.float64), where=kind == _REAL)
+        if least == _NOTHING:
             values[kind == _NOTHING] = np.nan
+        if most >= _ZERO:
             values[kind == _ZERO] = 0.0
             values[kind == _ONE] = 1.0
-        values[np.isinf(values)] = np.nan
-        at += size
-    return found.T
+    values[np.isinf(values)] = np.nan
 
 
 def _cells(data: NDArray[np.uint8], end: int) -> NDArray[np.int64]:

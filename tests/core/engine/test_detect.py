@@ -144,6 +144,60 @@ async def test_two_processes_say_what_one_says(county):
     assert said[0] == said[1] == judged(pasts.values())
 
 
+BIGGEST = '''
+from datetime import timedelta
+from typing import ClassVar
+
+from pumpwatch import About, Comparison, Explanation, Finding, Severity, Subject, Text, finding_id, hookimpl
+
+NOTHING = Text("无", "none")
+
+
+class Biggest(Comparison):
+    """A note each midnight: the station that has sold most so far."""
+
+    rule: ClassVar[str] = "biggest"
+    every: ClassVar[timedelta] = timedelta(days=1)
+    lookback: ClassVar[timedelta] = timedelta(days=9)
+    about: ClassVar[About] = None
+
+    def digest(self, past, since, until):
+        return sorted(past.sales.end_us.tolist())
+
+    def compare(self, digests, since, until):
+        at = since.replace(hour=0, minute=0, second=0, microsecond=0)
+        while (at := at + timedelta(days=1)) <= until:
+            sold = {station: sum(end < at.timestamp() * 1e6 for end in ends) for station, ends in digests.items()}
+            subject = Subject(max(sorted(sold), key=sold.get))
+            words = Explanation(NOTHING, NOTHING, NOTHING, NOTHING, NOTHING)
+            found_id = finding_id(self.rule, subject, at.isoformat())
+            yield Finding(found_id, self.rule, "biggest", subject, Severity.INFO, (), at, at, words)
+
+
+@hookimpl
+def pumpwatch_detectors():
+    return [Biggest]
+'''
+
+
+async def test_processes_share_a_comparison_of_a_file_and_say_what_one_says(county, tmp_path):
+    _, pasts = county
+    (tmp_path / "biggest.py").write_text(BIGGEST, encoding="utf-8")
+
+    async def past(station_id, start, end):
+        return pasts[station_id].between(start, end)
+
+    one = next(iter(pasts.values()))
+    said = []
+    for workers in (1, 3):
+        with judges(RuleBook(Settings(), tmp_path, frozenset({"biggest"})), workers) as bench:
+            judgement = await bench.judge(sorted(pasts), past, one.start, one.end)
+        assert not judgement.failing
+        said.append([finding_to_json(f) for f in judgement.findings])
+    assert len(said[0]) >= 7  # a midnight each
+    assert said[0] == said[1]
+
+
 async def test_what_a_process_cannot_read_its_owner_reads(county, tmp_path):
     _, pasts = county
     one = next(iter(pasts.values()))

@@ -26,7 +26,7 @@ from pumpwatch.cli.benching.calling import ALTERED, CAUSES, bring_known, control
 from pumpwatch.cli.benching.county import START_S, simulated
 from pumpwatch.cli.demo import configuration
 from pumpwatch.cli.keeping import import_ledger
-from pumpwatch.cli.serving import DEFAULT_CONFIG, RUNNING
+from pumpwatch.cli.places import DEFAULT_CONFIG, RUNNING
 from pumpwatch.errors import BadConfig, NotReachable
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from pumpwatch.cli.keeping import kept, settings_or_none
 from pumpwatch.clock import SystemClock
 from pumpwatch.contracts import RecordRule, Rule
 from pumpwatch.detection import Detection, LiveHistory, judge_station
-from pumpwatch.engine import RuleBook, judge_folder
+from pumpwatch.engine import RuleBook, judge_folder, judges
 from pumpwatch.errors import NotReachable
 from pumpwatch.evaluation.scoring import PHYSICS
 from pumpwatch.ledger import Ledger, Register
@@ -138,7 +138,8 @@ async def _physics(data: Path, names: Sequence[str]) -> dict[str, float]:
 
         async def took(since: datetime | None, until: datetime) -> float:
             began = time.monotonic()
-            await judge_folder(book, ledger, historian, since, until, keep=data / "bench.sqlite")
+            with judges(book, keep=data / "bench.sqlite") as bench:
+                await judge_folder(bench, ledger, historian, since, until)
             return time.monotonic() - began
 
         period, until = span[1] - span[0], span[1] - STEP

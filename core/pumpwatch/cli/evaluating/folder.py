@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from pumpwatch.canonical import Pasts
 from pumpwatch.cli.keeping import held, import_set, kept
 from pumpwatch.cli.output import stderr
-from pumpwatch.cli.serving import DEFAULT_CONFIG
+from pumpwatch.cli.places import DEFAULT_CONFIG
 from pumpwatch.errors import BadConfig
 from pumpwatch.evaluation import Affected, Happening, Nuisances, Truth, TruthItem, read_truth
 from pumpwatch.ledger import Ledger
