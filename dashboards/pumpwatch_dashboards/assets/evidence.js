@@ -1,4 +1,5 @@
 /* Why an alarm was raised: its figures, the records the rule used, the sales of its nozzle, and the log. */
+import { KINDS, figure, word } from "./evidence_words.js";
 import { L, actWord, dayHm, esc, n0, n2, near, pct } from "./words.js";
 import { outside, scatter, table } from "./sales.js";
 
@@ -17,29 +18,9 @@ export function figures(alarm) {
   return rows.map(([word, value]) => `<div><span>${word}</span><b>${value}</b></div>`).join("");
 }
 
-const KINDS = {
-  transaction: L("交易", "sale"), identity: L("身份", "identity"), device_event: L("事件", "event"), totalizer_gap: L("泵码差", "totalizer gap"),
-  samples: L("读数", "samples"), work_order: L("工单", "work order"),
-};
-const KEYS = {
-  end: L("时间", "time"), at: L("时间", "time"), down_since: L("断线自", "down since"), reason: L("原因", "reason"),
-  registered: L("备案", "registered"), observed: L("实测", "observed"),
-  displayed_l: L("显示", "displayed"), counted_l: L("编码器", "encoder"), tax_l: L("税控", "tax"),
-  pulses: L("脉冲", "pulses"), pulse_l: L("脉冲当量", "litres a pulse"), error_percent: L("误差", "error"), short_cny: L("少付", "short"),
-  amount_cny: L("金额", "amount"), unit_price: L("单价", "price"), totalizer_l: L("泵码", "totalizer"), totalizer_cny: L("泵码金额", "totalizer"),
-  gap_l: L("差", "gap"), gap_cny: L("差额", "gap"), gap_price: L("差价", "gap price"),
-};
-function figure(key, value, now) {
-  if (typeof value === "string") return esc(/^\d{4}-\d\d-\d\dT/.test(value) ? near(value, now) : value);
-  if (typeof value !== "number") return esc(value);
-  if (key.endsWith("_percent")) return pct(value);
-  if (/_cny$|_?price$/.test(key)) return `¥${n2(value)}`;
-  if (key.endsWith("_l")) return `${key === "pulse_l" ? value : n2(value)} L`;
-  return Number.isInteger(value) ? n0(value) : esc(value);
-}
 function pairs(data, now) {
   const said = Object.entries(data ?? {}).filter(([, v]) => v !== null && v !== undefined && v !== "").slice(0, SHOWN_PAIRS);
-  return said.map(([k, v]) => `<span class="pair"><i>${esc(KEYS[k] ?? k)}</i> ${figure(k, v, now)}</span>`).join("");
+  return said.map(([k, v]) => `<span class="pair"><i>${word(k)}</i> ${figure(k, v, now)}</span>`).join("");
 }
 
 const compared = (e) => typeof e.data?.displayed_l === "number" && typeof e.data?.counted_l === "number";
