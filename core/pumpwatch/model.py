@@ -84,7 +84,7 @@ Value: TypeAlias = float | int | str | None
 
 
 class TagKind(StrEnum):
-    """What a tag is, which decides how long it is kept and how it is drawn."""
+    """What a tag is, which decides how it is drawn."""
 
     MEASUREMENT = "measurement"
     COUNTER = "counter"

@@ -175,7 +175,7 @@ def _csv(columns: Sequence[str], rows: Any) -> bytes:  # noqa: ANN401 - rows of 
     """UTF-8 with mark, without formulas."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(columns)
+    writer.writerow(map(_harmless, columns))
     writer.writerows([_harmless(value) for value in row] for row in rows)
     return b"\xef\xbb\xbf" + text.getvalue().encode()
 

@@ -73,14 +73,14 @@ def write_archive(
 ) -> Archive:
     """Copy files into a new backup, each under its path below the data folder; on disk when this returns.
 
-    Raises ``BadConfig`` when the folder holds something, ``NotReachable`` when its disk is full.
+    Raises ``BadConfig`` when the folder holds something, ``NotReachable`` when its disk is full or a file has gone.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise BadConfig(f"{folder} holds other things; choose a new or an empty folder for the backup")
-    total = sum(path.stat().st_size for _, path in sources)
     done = 0
     files = []
     try:
+        total = sum(path.stat().st_size for _, path in sources)
         for name, path in sources:
             target = folder / CONTENT / name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,8 @@ def write_archive(
         _sync_folders(folder)
     except OSError as error:
         raise NotReachable(
-            f"cannot write the backup to {folder}: {error.strerror}; see that its disk has room"
+            f"cannot write the backup to {folder}: {error.strerror} ({error.filename or folder}); "
+            "see that its disk has room, and begin it anew"
         ) from error
     return archive
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from urllib.parse import quote
 
 from pumpwatch.errors import BadReply
 from pumpwatch.historian.codec import decode
-from pumpwatch.historian.damage import Wal, kept_aside
+from pumpwatch.historian.damage import kept_aside, torn_frames
 from pumpwatch.historian.rolling import Level, unpacked
 from pumpwatch.historian.segments import Damaged, Segment, read_footer, read_groups
 
@@ -82,7 +80,7 @@ def _samples(folder: Path) -> Iterator[Examined]:
             for group in range(len(footer.paths)):
                 read_groups(folder, footer, [group])
             yield Examined(path, State.SOUND, f"{segment.rows} samples")
-        except (Damaged, FileNotFoundError) as error:
+        except (Damaged, OSError) as error:
             yield Examined(path, State.DAMAGED, f"{error}; {segment.rows} samples are in it")
     names = {s.name for s in known}
     for path in sorted(folder.glob("*.parquet")):
@@ -99,11 +97,14 @@ def _database(file: Path, read: Callable[[sqlite3.Connection], tuple[str, Sequen
         with closing(_opened(file)) as opened:
             faults = [str(fault) for (fault,) in opened.execute("PRAGMA integrity_check(10)") if fault != "ok"]
             holds, more = read(opened) if not faults else ("", ())
+        frames, lost = torn_frames(file)
     except sqlite3.Error as error:
         return Examined(file, State.DAMAGED, f"SQLite cannot read it ({error})")
+    except OSError as error:
+        return Examined(file, State.DAMAGED, f"it or its log cannot be read ({error})")
     faults += more
-    if (lost := _torn_frames(file)) is not None:
-        faults.append(lost)
+    if lost:
+        faults.append(f"{lost} of {frames} frames of {file.name}-wal cannot be used (a torn write)")
     if not faults:
         return Examined(file, State.SOUND, holds)
     shown = "; ".join(faults[:_FAULTS_SHOWN])
@@ -163,20 +164,3 @@ def _aside(file: Path) -> Iterator[Examined]:
     for said in kept_aside(file):
         path, _, detail = said.partition(": ")
         yield Examined(Path(path), State.ASIDE, detail)
-
-
-def _torn_frames(file: Path) -> str | None:
-    """Whether SQLite would believe less of the file's log than was committed to it; asked of a copy."""
-    log = Wal.read(file)
-    if log is None:
-        return None
-    with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / "copy"
-        shutil.copy(file, copy)
-        copy.with_name("copy-wal").write_bytes(log.data)
-        with suppress(sqlite3.Error), closing(sqlite3.connect(copy)) as opened:
-            ((_, sound, _),) = opened.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            if sound >= log.frames:
-                return None
-            return f"{log.frames - sound} of {log.frames} frames of {file.name}-wal cannot be used (a torn write)"
-    return f"{file.name}-wal cannot be used"

@@ -7,6 +7,7 @@ import logging
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol, runtime_checkable
 
 from pumpwatch.clock import Clock
@@ -25,6 +26,9 @@ _GATHER_S: Final = 1.0
 _GATHER_ROWS: Final = 50_000
 _TAIL_SAMPLES: Final = 500_000
 _TAIL_GROUPS: Final = 4_000
+_NO_TAG: Final = "-/-/-"
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_ONE_S: Final = timedelta(seconds=1)
 _log = logging.getLogger(__name__)
 
 
@@ -143,15 +147,30 @@ class Drain:
             raise NotReachable(self.trouble or "the store is not open yet")
         return self.store
 
-    async def unstored(self, start_us: int, end_us: int) -> AsyncIterator[Sequence[Batch]]:
+    async def reached_store(self) -> Store:
+        """The same; of one that is in trouble it is asked first whether it answers at all: what waits may be much."""
+        store = self.opened_store()
+        if self.trouble is not None:
+            await store.series(_NO_TAG, _LONG_AGO, _LONG_AGO + _ONE_S, 1)
+        return store
+
+    async def unstored(
+        self, start_us: int, end_us: int, most_samples: int | None = None
+    ) -> AsyncIterator[Sequence[Batch]]:
         """Acknowledged batches that touch start <= time < end and are not yet in the store, oldest first.
 
         To be read before the store is asked: a batch that moves meanwhile is then seen twice, which the answers bear,
-        and never not at all.
+        and never not at all. Raises ``NotReachable`` where more than ``most_samples`` would have to be read from disk.
         """
         fresh = self.tail.batches(start_us, end_us)
         first = self.tail.first_id
         if first is not None and first > self._stored_id + 1:
+            waiting = await self.journal.samples_touching(self._stored_id + 1, first - 1, start_us, end_us)
+            if most_samples is not None and waiting > most_samples:
+                raise NotReachable(
+                    f"{waiting:,} samples of that time wait for the store, too many to look through; "
+                    "ask for a shorter time, or when the store has caught up"
+                )
             async for group in self.journal.touching(self._stored_id + 1, first - 1, start_us, end_us):
                 yield group.batches
         yield fresh

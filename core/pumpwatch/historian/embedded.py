@@ -10,9 +10,9 @@ from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, ParamSpec, TypeVar, cast
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pumpwatch.contracts import PluginSettings, Series, Store, hookimpl
 from pumpwatch.errors import NotReachable
@@ -20,6 +20,8 @@ from pumpwatch.historian import segments
 from pumpwatch.historian.answers import Asked
 from pumpwatch.historian.bulk import Numbers, RecordBlock, Taken
 from pumpwatch.historian.records import Records
+from pumpwatch.historian.reserve import RESERVE, Reserve
+from pumpwatch.historian.retention import Terms, before_us
 from pumpwatch.historian.rows import SHAPES, Plain
 from pumpwatch.historian.sealed import Sealed
 from pumpwatch.model import (
@@ -45,29 +47,42 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_FOOTERS_KEPT: Final = 128
 _PAGE_ROWS: Final = 50_000
 
 
-class EmbeddedSettings(PluginSettings):
-    """Days each kind of data is kept; none means for ever. Fillings, identities and events are evidence."""
+def _possible(days: float) -> float:
+    if 0 < days < 1:
+        raise ValueError(f"{days:g} days are too few; write 1 or more, or 0 for ever")
+    return days
 
-    samples_days: float | None = 92
-    tank_readings_days: float | None = 1_100
-    transactions_days: float | None = None
-    deliveries_days: float | None = None
-    identities_days: float | None = None
-    events_days: float | None = None
-    minutes_days: float | None = 1_100
-    """How long one value a minute and tag is kept (low, high, mean, last, count)."""
-    hours_days: float | None = None
-    """The same, one an hour."""
-    merge_at: int = Field(default=16, ge=2)
-    """So many segments of one day and level are merged into one."""
-    merge_rows: int = Field(default=64_000_000, ge=1)
-    """No merged segment grows beyond this."""
-    threads: int = Field(default=3, ge=1, le=16)
-    """One for a merge, one for a write, the others for questions."""
+
+Days = Annotated[float, Field(ge=0, le=36_500, allow_inf_nan=False), AfterValidator(_possible)]
+
+
+class EmbeddedSettings(PluginSettings):
+    """Days each kind of data is kept; 0, or none, means for ever. Fillings, identities and events are evidence."""
+
+    samples_days: Days | None = Field(92, description="Days samples are kept; 0: for ever. Roll-ups stay")
+    tags_days: dict[Annotated[str, Field(min_length=1, max_length=200)], Days] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="The same of some tags, by pattern of their names (`tank-*`) or of whole paths (`S01/D1/*`); "
+        "the first that fits counts",
+    )
+    tank_readings_days: Days | None = Field(1_100, description="Days readings of tanks are kept; 0: for ever")
+    transactions_days: Days | None = Field(None, description="Days fillings are kept; evidence")
+    deliveries_days: Days | None = Field(None, description="Days deliveries are kept; evidence")
+    identities_days: Days | None = Field(None, description="Days identities of devices are kept; evidence")
+    events_days: Days | None = Field(None, description="Days events of devices are kept; evidence")
+    minutes_days: Days | None = Field(
+        1_100, description="Days one value a minute and tag is kept (low, high, mean, last, count); 0: for ever"
+    )
+    hours_days: Days | None = Field(None, description="The same, one an hour")
+    merge_at: int = Field(default=16, ge=2, description="So many segments of one day and level are merged into one")
+    merge_rows: int = Field(default=64_000_000, ge=1, description="No merged segment grows beyond this")
+    threads: int = Field(
+        default=3, ge=1, le=16, description="One for a merge, one for a write, the others for questions"
+    )
 
 
 class EmbeddedStore(Store):
@@ -87,6 +102,7 @@ class EmbeddedStore(Store):
         self._rules = cast("EmbeddedSettings", settings)
         self._samples = Sealed(folder, merge_at=self._rules.merge_at, merge_rows=self._rules.merge_rows)
         self._records = Records(folder / "records.sqlite")
+        self._reserve = Reserve(folder / RESERVE)
         self._writing = threading.Lock()
         self._closing = threading.Event()
         self._threads: ThreadPoolExecutor | None = None
@@ -108,8 +124,7 @@ class EmbeddedStore(Store):
         self._closing.clear()
         if self._threads is None:
             self._threads = ThreadPoolExecutor(self._rules.threads, thread_name_prefix="pumpwatch-embedded")
-        await self._in_thread(self._records.open)
-        await self._in_thread(self._samples.open)
+        await self._in_thread(self._open)
         self._tidy_if_due()
 
     async def close(self) -> None:
@@ -251,11 +266,17 @@ class EmbeddedStore(Store):
 
     async def copy_to(self, folder: Path) -> None:
         """Copy all that is stored; see ``historian.copying``."""
+        await self._after_merging()
         await self._in_thread(self._copy_to, folder)
 
     async def retention(self, now: datetime) -> None:
-        """Drop whole segments and single records that are older than the settings allow."""
+        """Drop samples, roll-ups and records that are older than the settings allow.
+
+        A full disk does not keep it from that: room is held back. Raises ``NotReachable`` where it is not enough.
+        """
+        await self._after_merging()
         await self._in_thread(self._forget, now)
+        self._tidy_if_due()
 
     async def table(
         self,
@@ -281,7 +302,19 @@ class EmbeddedStore(Store):
         while self._tidying is not None and not self._tidying.done():
             await asyncio.wrap_future(self._tidying)
 
+    async def _after_merging(self) -> None:
+        """Wait here and not in a thread, of which there are few."""
+        with suppress(Exception):  # whoever writes next is told
+            await self.tidied()
+
     # ------------------------------------------------------------ in the threads
+
+    def _open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._reserve.give_up_when_full()
+        self._records.open()
+        self._samples.open()
+        self._reserve.keep()
 
     def _write(self, batches: Sequence[Batch]) -> None:
         with self._writing:
@@ -291,7 +324,7 @@ class EmbeddedStore(Store):
             self._records.write([(b.station, r) for b in batches for r in b.records], latest)
             try:
                 if table is not None:
-                    self._samples.seal(table)
+                    self._samples.seal(table, max(to_us(b.arrived) for b in batches))
             except OSError as error:
                 raise NotReachable(f"{self.folder}: cannot be written ({error}); free space on its disk") from error
 
@@ -308,14 +341,21 @@ class EmbeddedStore(Store):
             raise NotReachable(f"{folder}: cannot be written ({error}); free space on its disk") from error
 
     def _forget(self, now: datetime) -> None:
+        try:
+            self._drop(now)
+        except (OSError, NotReachable):
+            if not self._reserve.give_up():
+                raise
+            self._drop(now)
+        finally:
+            self._reserve.keep()
+
+    def _drop(self, now: datetime) -> None:
         rules = self._rules
-        samples_us, minutes_us, hours_us = (
-            None if days is None else to_us(now - timedelta(days=days))
-            for days in (rules.samples_days, rules.minutes_days, rules.hours_days)
-        )
-        self._samples.forget(samples_us, minutes_us, hours_us)
-        if samples_us is not None:
-            self._records.forget_latest(samples_us)
+        terms = Terms.at(now, rules.samples_days, rules.tags_days)
+        minutes_us, hours_us = (before_us(now, days) for days in (rules.minutes_days, rules.hours_days))
+        self._samples.forget(terms, minutes_us, hours_us, self._closing.is_set)
+        self._records.forget_latest(terms.of)
         for kind, days in (
             (Transaction, rules.transactions_days),
             (TankReading, rules.tank_readings_days),
@@ -323,8 +363,8 @@ class EmbeddedStore(Store):
             (DeviceIdentity, rules.identities_days),
             (DeviceEvent, rules.events_days),
         ):
-            if days is not None:
-                self._records.forget(kind, to_us(now - timedelta(days=days)))
+            if (edge_us := before_us(now, days)) is not None:
+                self._records.forget(kind, edge_us)
 
     # ------------------------------------------------------------ merging
 
@@ -343,7 +383,10 @@ class EmbeddedStore(Store):
     async def _in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._threads is None:
             raise NotReachable(f"{self.folder}: the store is closed")
-        return await asyncio.wrap_future(self._submit(self._threads, work, *args, **kwargs))
+        try:
+            return await asyncio.wrap_future(self._submit(self._threads, work, *args, **kwargs))
+        except OSError as error:
+            raise NotReachable(f"{self.folder}: {error}; see to its disk, and free space on it") from error
 
     def _submit(
         self, threads: ThreadPoolExecutor, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, ParamSpec, TypeVar
 
 from pumpwatch.clock import Clock
 from pumpwatch.contracts import Series, Store
@@ -21,8 +22,15 @@ from pumpwatch.historian.journal import DEFAULT_MAX_AGE, DEFAULT_MAX_BYTES, Jour
 from pumpwatch.historian.rows import SHAPES, Plain
 from pumpwatch.model import Batch, Record, SampleBatch, Summaries, Transaction, to_us
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _LONG_AGO: Final = -(2**63)
 _FAR_AHEAD: Final = 2**63 - 1
+_MOST_READ: Final = 5_000_000
+"""Samples of the backlog that a question about samples reads from disk."""
+_MANY: Final = 20_000
+"""Rows that take a few milliseconds."""
 
 
 class Historian:
@@ -202,22 +210,26 @@ class Historian:
 
         Of a backlog longer than memory holds only the newest part counts.
         """
+        store = await self._drain.reached_store()
         fresh = [b.samples for b in self._drain.tail.batches()]
-        return answers.last_of_each([await self._drain.opened_store().latest(), *fresh])
+        parts = [await store.latest(), *fresh]
+        return await self._worked_out(sum(map(len, parts)), answers.last_of_each, parts)
 
     async def series(self, path: str, start: datetime, end: datetime, limit: int = 100_000) -> Series:
         """The samples of a tag with start <= at < end, oldest first, at most ``limit`` (the newest ones)."""
         span = to_us(start), to_us(end)
-        fresh = [answers.of_path(batches, path) async for batches in self._drain.unstored(*span)]
-        stored = await self._drain.opened_store().series(path, start, end, limit)
+        store = await self._drain.reached_store()
+        fresh = await self._fresh(span, lambda batches: answers.of_path(batches, path), _MOST_READ)
+        stored = await store.series(path, start, end, limit)
         return Series(path, answers.newest_of([stored.samples, *fresh], *span, limit))
 
     async def summaries(self, path: str, start: datetime, end: datetime, width: timedelta) -> Summaries:
         """The samples of a tag with start <= at < end in buckets; see ``Store.summaries``."""
         span = to_us(start), to_us(end)
-        parts = [answers.of_path(batches, path) async for batches in self._drain.unstored(*span)]
+        store = await self._drain.reached_store()
+        parts = await self._fresh(span, lambda batches: answers.of_path(batches, path), _MOST_READ)
         fresh = answers.newest_of(parts, *span, sum(map(len, parts)))
-        return await summing.summaries(self._drain.opened_store(), fresh, path, start, end, width)
+        return await summing.summaries(store, fresh, path, start, end, width)
 
     async def samples(
         self,
@@ -231,15 +243,14 @@ class Historian:
     ) -> SampleBatch:
         """A page of samples by path and time; see ``Store.samples``."""
         asked = answers.Asked.of(station_id, paths, start, end, after)
-        fresh = [
-            answers.of_page(batches, asked) async for batches in self._drain.unstored(asked.start_us, asked.end_us)
-        ]
-        stored = await self._drain.opened_store().samples(
-            station_id=station_id, paths=paths, start=start, end=end, after=after, limit=limit
-        )
+        store = await self._drain.reached_store()
+        span = asked.start_us, asked.end_us
+        fresh = await self._fresh(span, lambda batches: answers.of_page(batches, asked), _MOST_READ)
+        stored = await store.samples(station_id=station_id, paths=paths, start=start, end=end, after=after, limit=limit)
         if not any(map(len, fresh)):
             return stored
-        return answers.first_of([stored, *fresh], limit, station_id or "")
+        parts = [stored, *fresh]
+        return await self._worked_out(sum(map(len, parts)), answers.first_of, parts, limit, station_id or "")
 
     async def transactions(
         self,
@@ -251,20 +262,22 @@ class Historian:
         limit: int = 1_000,
     ) -> Sequence[Transaction]:
         """Fillings with start <= end time < end, newest first."""
+        store = await self._drain.reached_store()
         fresh = await self._unstored(Transaction, start, end, station_id, nozzle_id)
-        stored = await self._drain.opened_store().transactions(
-            station_id=station_id, nozzle_id=nozzle_id, start=start, end=end, limit=limit
-        )
-        found = answers.newest_records(SHAPES[Transaction], stored, fresh, limit)
+        stored = await store.transactions(station_id=station_id, nozzle_id=nozzle_id, start=start, end=end, limit=limit)
+        rows = len(stored) + len(fresh)
+        found = await self._worked_out(rows, answers.newest_records, SHAPES[Transaction], stored, fresh, limit)
         return [r for r in found if isinstance(r, Transaction)]
 
     async def records(
         self, kind: type[Record], *, start: datetime, end: datetime, key: str | None = None, limit: int = 10_000
     ) -> Sequence[Record]:
         """Records of another kind, newest first; ``key`` is a tank, dispenser or device id, or ``station/device``."""
+        store = await self._drain.reached_store()
         fresh = await self._unstored(kind, start, end, None, key)
-        stored = await self._drain.opened_store().records(kind, start=start, end=end, key=key, limit=limit)
-        return answers.newest_records(SHAPES[kind], stored, fresh, limit)
+        stored = await store.records(kind, start=start, end=end, key=key, limit=limit)
+        rows = len(stored) + len(fresh)
+        return await self._worked_out(rows, answers.newest_records, SHAPES[kind], stored, fresh, limit)
 
     # ------------------------------------------------------------ in bulk, past the journal; ``flush`` first
 
@@ -327,7 +340,21 @@ class Historian:
     ) -> list[Record]:
         start_us = _LONG_AGO if start is None else to_us(start)
         end_us = _FAR_AHEAD if end is None else to_us(end)
-        fresh: list[Record] = []
-        async for batches in self._drain.unstored(start_us, end_us):
-            fresh += answers.of_kind(batches, kind, station_id=station_id, key=key, start_us=start_us, end_us=end_us)
-        return fresh
+
+        def picked(batches: Sequence[Batch]) -> list[Record]:
+            return answers.of_kind(batches, kind, station_id=station_id, key=key, start_us=start_us, end_us=end_us)
+
+        return list(chain.from_iterable(await self._fresh((start_us, end_us), picked, None)))
+
+    async def _fresh(
+        self, span: tuple[int, int], pick: Callable[[Sequence[Batch]], T], most_samples: int | None
+    ) -> list[T]:
+        """What is picked from the batches of this time that are not in the store yet."""
+        found: list[T] = []
+        async for batches in self._drain.unstored(*span, most_samples):
+            found.append(await self._worked_out(sum(len(b.samples) for b in batches), pick, batches))
+        return found
+
+    async def _worked_out(self, rows: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``work`` gives; in a thread when so many rows would keep the loop from reading devices."""
+        return await self.journal.in_thread(work, *args, **kwargs) if rows > _MANY else work(*args, **kwargs)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 import aiosqlite
 
@@ -31,6 +33,7 @@ from pumpwatch.historian.damage import (
 )
 from pumpwatch.model import Batch, to_us
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 DEFAULT_MAX_BYTES: Final = 2 * 1024**3
@@ -51,6 +54,10 @@ _IDS: Final = "SELECT id FROM groups INDEXED BY groups_head WHERE id BETWEEN ? A
 _IDS_TOUCHING: Final = (
     "SELECT id FROM groups INDEXED BY groups_head "
     "WHERE id BETWEEN ? AND ? AND last_us >= ? AND first_us < ? ORDER BY id"
+)
+_SAMPLES_TOUCHING: Final = (
+    "SELECT coalesce(sum(samples), 0) FROM groups INDEXED BY groups_head "
+    "WHERE id BETWEEN ? AND ? AND last_us >= ? AND first_us < ?"
 )
 _DAY: Final = timedelta(days=1)
 _LAST_ID: Final = 2**63 - 1
@@ -123,6 +130,7 @@ class Journal:
         self._newest: datetime | None = None
         self._damage: list[str] = []
         self._open_file: aiosqlite.Connection | None = None
+        self._threads: ThreadPoolExecutor | None = None
         self._turn = asyncio.Lock()
         self._codes = PathCodes()
 
@@ -152,6 +160,7 @@ class Journal:
     async def open(self) -> None:
         """Open or create the file. Raises ``BadConfig`` when it cannot be had (another server holds it)."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._threads = self._threads or ThreadPoolExecutor(1, thread_name_prefix="pumpwatch-historian")
         finish_placing(self.path)
         self._damage.extend([*kept_aside(self.path), *emptied(self.path)])
         wal = Wal.read(self.path)
@@ -173,10 +182,17 @@ class Journal:
                 ) from full
 
     async def close(self) -> None:
-        """Close the file and join its thread."""
-        file, self._open_file = self._open_file, None
-        if file is not None:
-            await file.close()
+        """Close the file and join its threads."""
+        await self._close_file()
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown()
+
+    async def in_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``work`` gives, without keeping the loop from reading devices."""
+        if self._threads is None:
+            raise Refused(f"{self.path}: the journal is closed")
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(work, *args, **kwargs))
 
     async def append(self, batches: Sequence[Batch], *, beyond_limit: bool = False) -> Group:
         """Write these as one group; on disk when it returns.
@@ -249,6 +265,11 @@ class Journal:
         async for group in self._read(ids):
             yield group
 
+    async def samples_touching(self, first: int, last: int, start_us: int, end_us: int) -> int:
+        """How many samples these groups hold, without reading them."""
+        ((samples,),) = await self._fetch(_SAMPLES_TOUCHING, (first, min(last, self.last_id), start_us, end_us))
+        return int(samples)
+
     async def drop_through(self, group_id: int) -> None:
         """Forget all groups up to this one: the store has them."""
         await self._remove(0, group_id, ("DELETE FROM groups WHERE id <= ?", (group_id,)))
@@ -294,12 +315,11 @@ class Journal:
         for (group_id,) in ids:
             for (blob,) in await self._fetch("SELECT blob FROM groups WHERE id = ?", (group_id,)):
                 try:
-                    batches = decode(blob, f"{self.path}, group {group_id}")
+                    group = await self.in_thread(_decoded, blob, group_id, self.path)
                 except BadReply as error:
                     await self.set_aside(group_id, str(error))
                 else:
-                    yield Group.of(group_id, batches)
-            await asyncio.sleep(0)  # a long backlog must not hold the loop
+                    yield group
 
     async def _remove(self, first: int, last: int, *statements: tuple[str, tuple[object, ...]]) -> None:
         async def remove() -> tuple[int, int, int]:
@@ -368,20 +388,25 @@ class Journal:
         await file.execute("PRAGMA journal_size_limit = 16777216")
         return int(sound)
 
+    async def _close_file(self) -> None:
+        file, self._open_file = self._open_file, None
+        if file is not None:
+            await file.close()
+
     async def _replace_file(self, error: sqlite3.DatabaseError) -> None:
         """Copy every group that can still be read to a new file, which takes the place of the damaged one.
 
         Raises ``sqlite3.OperationalError`` when there is no room; then all is as before.
         """
-        await self.close()
+        await self._close_file()
         made = saving(self.path)
         try:
             await self._connect(made)
             saved = await self._salvage()
-            await self.close()
+            await self._close_file()
             aside = put_in_place(made, self.path)
         except sqlite3.OperationalError:
-            await self.close()
+            await self._close_file()
             saving(self.path)
             with suppress(sqlite3.DatabaseError):
                 await self._connect()
@@ -432,6 +457,10 @@ class Journal:
             f"{self.path}-wal: {wal.frames - sound} of {wal.frames} frames cannot be used "
             f"(a torn write or damage on disk); they are kept in {aside.name}"
         )
+
+
+def _decoded(blob: bytes, group_id: int, path: Path) -> Group:
+    return Group.of(group_id, decode(blob, f"{path}, group {group_id}"))
 
 
 def _unusable(path: Path, error: sqlite3.Error) -> BadConfig:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from pumpwatch.errors import BadReply
+from pumpwatch.errors import BadConfig, BadReply
 from pumpwatch.historian.copying import link
 from pumpwatch.historian.damage import unused_name
 from pumpwatch.historian.segments import Segment, rebuilt, sync_folder
@@ -53,7 +53,10 @@ class Manifest:
         return sum(s.rows for s in self._segments)
 
     def open(self) -> None:
-        """Read the list, or make it anew from the segments when it is damaged; clear away what a crash left behind."""
+        """Read the list, or make it anew from the segments when it is damaged; clear away what a crash left behind.
+
+        Raises ``BadConfig`` for the list of a newer program.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         for unfinished in self.folder.glob("*.tmp"):
             unfinished.unlink()
@@ -83,18 +86,21 @@ class Manifest:
             return number
 
     def replace(self, old: Iterable[Segment], new: Sequence[Segment]) -> None:
-        """Put ``new`` in force in place of ``old``, durable when it returns, then remove the files of ``old``."""
+        """Put ``new`` in force in place of ``old``, durable when it returns, then remove the files of ``old``.
+
+        A segment that is in both is one of which something else is known now.
+        """
         gone = {s.name for s in old}
         with self._lock:
             kept = [s for s in self._segments if s.name not in gone]
             self._save(sorted([*kept, *new], key=lambda s: (s.order, s.name)), self._damage)
-        for name in gone:
+        for name in gone - {s.name for s in new}:
             (self.folder / name).unlink(missing_ok=True)
 
     def set_aside(self, segment: Segment, reason: str) -> None:
         """Take a damaged segment out of force, keep its file in the folder ``damaged`` and name it."""
         with self._lock:
-            if segment not in self._segments:
+            if all(s.name != segment.name for s in self._segments):
                 return
             self.lost.add(segment.day)
             aside = self.folder / "damaged" / segment.name
@@ -102,7 +108,7 @@ class Manifest:
             if (self.folder / segment.name).exists():
                 (self.folder / segment.name).rename(aside)
             note = f"{reason}; {segment.rows} samples are missing, the file is kept as {aside}"
-            self._save([s for s in self._segments if s is not segment], (*self._damage, note))
+            self._save([s for s in self._segments if s.name != segment.name], (*self._damage, note))
 
     def copy_to(self, folder: Path) -> None:
         """The segments in force and their list, in a new folder."""
@@ -114,8 +120,11 @@ class Manifest:
                 shutil.copyfile(self._path, folder / self._path.name)
 
     def _take(self, known: dict[str, Any]) -> None:
-        if known["version"] != _VERSION:
-            raise ValueError(f"version {known['version']} is not known here")
+        if int(known["version"]) > _VERSION:
+            raise BadConfig(
+                f"{self._path} has version {known['version']}, this program knows versions up to {_VERSION}: it was "
+                "last opened by a newer pumpwatch; install that version or a newer one"
+            )
         self._segments = tuple(Segment.told(s) for s in known["segments"])
         self._damage = tuple(known["damage"])
         self._next = known["next"]

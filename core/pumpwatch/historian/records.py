@@ -102,7 +102,7 @@ class Records:
             if self._open_file is None:
                 raise NotReachable(f"{self.path}: the store is closed")
             if fault := fault_of(self._open_file):
-                self._replace_file(sqlite3.DatabaseError(fault))
+                self._saved_file(sqlite3.DatabaseError(fault))
 
     # ------------------------------------------------------------ writing
 
@@ -306,7 +306,7 @@ class Records:
     # ------------------------------------------------------------ forgetting
 
     def forget(self, kind: type[Record], before_us: int) -> None:
-        """Remove the records of one type that are older."""
+        """Remove the records of one type that are older. Raises ``NotReachable``."""
         shape = SHAPES[kind]
 
         def forget(file: sqlite3.Connection) -> None:
@@ -322,11 +322,19 @@ class Records:
                             hours = range(oldest // HOUR_US, before_us // HOUR_US + 1)
                             touch(file, ((station, hour) for hour in hours))
 
-        self._guarded(forget)
+        self._told(forget)
 
-    def forget_latest(self, before_us: int) -> None:
-        """Remove last samples that are older."""
-        self._guarded(lambda file: file.execute("DELETE FROM latest WHERE at < ?", (before_us,)))
+    def forget_latest(self, before: Callable[[str], int | None]) -> None:
+        """Remove last samples that are older than their path says; None: never. Raises ``NotReachable``."""
+
+        def forget(file: sqlite3.Connection) -> None:
+            known = file.execute("SELECT path, at FROM latest").fetchall()
+            gone = [(path,) for path, at in known if (edge := before(path)) is not None and at < edge]
+            with file:
+                file.execute("BEGIN IMMEDIATE")
+                file.executemany("DELETE FROM latest WHERE path = ?", gone)
+
+        self._told(forget)
 
     def copy_to(self, path: Path) -> None:
         """One state of the file; writes and questions wait as long."""
@@ -371,7 +379,16 @@ class Records:
             except sqlite3.DatabaseError as error:
                 if not is_damage(error):
                     raise
-                return work(self._replace_file(error))
+                return work(self._saved_file(error))
+
+    def _saved_file(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
+        """A sound file in the place of the damaged one; raises ``NotReachable`` when there is no room for it."""
+        try:
+            return self._replace_file(error)
+        except sqlite3.OperationalError as full:
+            raise NotReachable(
+                f"{self.path}: damaged ({error}), what is in it cannot be saved ({full}); free space on its disk"
+            ) from full
 
     def _replace_file(self, error: sqlite3.DatabaseError) -> sqlite3.Connection:
         """Copy every row that can still be read to a new file, which takes the place of the damaged one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
@@ -13,8 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from pumpwatch.errors import BadReply
+from pumpwatch.historian.answers import newest_of
 from pumpwatch.historian.segments import DAY_US, numbers
-from pumpwatch.model import Quality, Summaries
+from pumpwatch.model import Quality, SampleBatch, Summaries
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +25,9 @@ _HEAD: Final = struct.Struct("<IIHB7s")
 _FLOATS: Final = 255
 """In place of the decimals: numbers of any kind."""
 _DECIMALS: Final = 3
+COLUMNS: Final = ("start_us", "count", "good", "low", "high", "mean", "last")
+"""Of ``Summaries``."""
+_FIRST_US, _LAST_US = -(2**63), 2**63 - 1
 _LARGEST: Final = 2.0**40
 """Of a number in thousandths, so that its sum over a day is exact."""
 
@@ -83,42 +87,67 @@ class _Rows:
         return _Rows(*(getattr(self, f.name)[first:last] for f in fields(self)))
 
 
-def rolled(
-    table: pa.Table, day: int, known: Callable[[str, Level], Summaries | None] = lambda path, level: None
-) -> Iterator[tuple[str, Level, bytes]]:
-    """The roll-ups of each path of an arranged table of one day; together with what is ``known``, see ``fuller``."""
+def rolled(table: pa.Table, day: int) -> Iterator[tuple[str, Level, bytes]]:
+    """The roll-ups of each path of an arranged table of one day."""
     path = table["path"].combine_chunks()
     names = path.dictionary
     minutes = _each(table, path.indices.to_numpy()).by(Level.MINUTE)
     for level, rows in ((Level.MINUTE, minutes), (Level.HOUR, minutes.by(Level.HOUR))):
         first = 0
         for last in (np.flatnonzero(np.append(rows.code[1:] != rows.code[:-1], True)) + 1).tolist():
-            path, part = names[int(rows.code[first])].as_py(), rows.part(first, last)
-            before = known(path, level)
-            yield path, level, _packed(part if before is None else _fuller(_rows(before), part), day, level)
+            yield names[int(rows.code[first])].as_py(), level, _packed(rows.part(first, last), day, level)
             first = last
 
 
-def fuller(known: Summaries, more: Summaries) -> Summaries:
-    """Bucket by bucket, equally wide, whoever knows of more samples; where these are as many, ``more``."""
-    names = [f.name for f in fields(Summaries) if f.name != "path"]
-    columns = {name: np.concatenate([getattr(known, name), getattr(more, name)]) for name in names}
-    order = _chosen(columns["start_us"], columns["count"])
-    return Summaries(known.path, **{name: column[order] for name, column in columns.items()})
+def amended(known: Summaries, early: SampleBatch, late: SampleBatch, level: Level) -> Summaries:
+    """Buckets of a day of which samples are gone, with the samples of the tag that are there.
+
+    ``early`` is what is left of that from which the buckets were reckoned, ``late`` what came since. A bucket of which
+    all is left is reckoned anew; to others what came late is added, unless it tells the very same bucket again.
+    """
+    whole = newest_of([early, late], _FIRST_US, _LAST_US, len(early) + len(late))
+    anew, left, more = (Summaries.of(known.path, those, 0, level.us) for those in (whole, early, late))
+    is_anew = _in(left, anew.start_us, left.count) >= _in(known, anew.start_us, known.count)
+    kept = ~np.isin(known.start_us, anew.start_us[is_anew])
+    is_added = ~np.isin(more.start_us, anew.start_us[is_anew]) & ~_is_told_again(known, more)
+    parts = (_some(known, kept), _some(anew, is_anew), _some(more, is_added))
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in COLUMNS}
+    order = np.argsort(columns["start_us"], kind="stable")  # the later write has the last word of a bucket
+    one = Summaries(known.path, **{name: column[order] for name, column in columns.items()})
+    return wider(one, level)
 
 
-def _fuller(known: _Rows, more: _Rows) -> _Rows:
-    columns = [np.concatenate([getattr(known, f.name), getattr(more, f.name)]) for f in fields(_Rows)]
-    rows = _Rows(*columns)
-    order = _chosen(rows.start_us, rows.count)
-    return _Rows(*(column[order] for column in columns))
+def wider(known: Summaries, level: Level) -> Summaries:
+    """The same in buckets of this level."""
+    return Summaries.joined(known.path, (known,), 0, level.us)
 
 
-def _chosen(start_us: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.intp]:
-    order = np.lexsort((count, start_us))
-    start_us = start_us[order]
-    chosen: NDArray[np.intp] = order[np.append(start_us[1:] != start_us[:-1], True)]
-    return chosen
+def packed(known: Summaries, day: int, level: Level) -> bytes:
+    """A day's roll-ups of one path as checked bytes; see ``unpacked``."""
+    return _packed(_rows(known), day, level)
+
+
+def _in(those: Summaries, start_us: NDArray[np.int64], column: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) the column's values in the buckets that begin so; 0 where there is none."""
+    if not len(those):
+        return np.zeros(len(start_us), np.int64)
+    place = np.minimum(np.searchsorted(those.start_us, start_us), len(those) - 1)
+    return np.where(those.start_us[place] == start_us, column[place], 0)
+
+
+def _is_told_again(known: Summaries, more: Summaries) -> NDArray[np.bool_]:
+    """(n,) whether each bucket of ``more`` is as it is known."""
+    if not len(known):
+        return np.zeros(len(more), np.bool_)
+    place = np.minimum(np.searchsorted(known.start_us, more.start_us), len(known) - 1)
+    same = np.ones(len(more), np.bool_)
+    for name in COLUMNS:
+        same &= np.isclose(getattr(known, name)[place], getattr(more, name), 1e-12, 0.0, equal_nan=True)
+    return same
+
+
+def _some(those: Summaries, rows: NDArray[np.bool_]) -> Summaries:
+    return Summaries(those.path, **{name: getattr(those, name)[rows] for name in COLUMNS})
 
 
 def _rows(known: Summaries) -> _Rows:

@@ -64,6 +64,8 @@ class Segment:
     """CRC-32 of the file's footer."""
     groups: tuple[int, ...] = ()
     """CRC-32 of the bytes of each row group: the pages carry their own, but their heads do not."""
+    thinned: str = ""
+    """Which tags' samples were taken out, as ``retention.Going`` marks it; empty when nobody's were."""
 
     @classmethod
     def told(cls, known: Mapping[str, Any]) -> Segment:
@@ -221,7 +223,10 @@ def read_footer(folder: Path, segment: Segment) -> Footer:
 def rebuilt(path: Path) -> Segment:
     """What the manifest would know of a file, from the file alone. Raises ``BadReply`` when it cannot be read."""
     try:
-        parquet = pq.read_metadata(path)
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            parquet = file.metadata
+            for group in range(parquet.num_row_groups):
+                file.read_row_group(group, use_threads=False)  # CRCs of what is damaged would prove nothing
         about = json.loads(parquet.metadata[b"pumpwatch"])
         times = [parquet.row_group(g).column(1).statistics for g in range(parquet.num_row_groups)]
         return Segment(
@@ -247,6 +252,19 @@ def read(folder: Path, footer: Footer, path: str) -> pa.Table | None:
         return None
     table = read_groups(folder, footer, groups)
     return table.filter(pc.equal(table["path"], path)).select(_VALUES)
+
+
+def paths_of(folder: Path, footer: Footer) -> list[str]:
+    """All paths of which there are rows. Raises ``Damaged``."""
+    file = folder / footer.segment.name
+    try:
+        table = pq.read_table(file, columns=["path"], read_dictionary=["path"], use_threads=False)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError) as error:
+        raise Damaged(footer.segment, f"{file}: {error}") from error
+    names: list[str] = table["path"].unify_dictionaries().unique().to_pylist()
+    return names
 
 
 def read_groups(folder: Path, footer: Footer, groups: list[int]) -> pa.Table:

@@ -97,6 +97,8 @@ async def test_a_csv_opens_in_a_spreadsheet_and_runs_nothing(cheated) -> None:
     assert rows[0]["payment"] == "'=HYPERLINK(1)"
     assert rows[0]["encoder_pulses"] == "2913"
     assert (await http.get("/alarms", params={"format": "csv"})).text.count("S01-N01") == 1
+    asked = {"path": "=HYPERLINK(2)", "at": "2026-03-01T00:00:00Z", "format": "csv"}
+    assert (await http.get("/as-of", params=asked)).text.splitlines()[0].split(",")[1] == "'=HYPERLINK(2)"
 
 
 async def test_the_frame_follows_its_description(cheated) -> None:

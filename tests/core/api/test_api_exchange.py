@@ -7,11 +7,13 @@ import io
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import httpx
+import numpy as np
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,10 +25,12 @@ from pumpwatch.api import create_app
 from pumpwatch.api import exchange as routes
 from pumpwatch.api.live import LiveFeed
 from pumpwatch.canonical import TABLES, Format, Span, export_folder, import_folder
+from pumpwatch.cli import fetching, sending
 from pumpwatch.database import Database, ledger_url
 from pumpwatch.engine import exchange as places
 from pumpwatch.historian import EmbeddedSettings, EmbeddedStore, Historian
 from pumpwatch.ledger import Ledger
+from pumpwatch.model import Batch, SampleBatch, to_us
 from pumpwatch.testing import FakeClock
 
 STATIONS = "station_id,name\nS01,示例新名\nS02,示例二\n"
@@ -367,3 +371,28 @@ async def test_the_ends_of_the_calendar_are_times_too(running, when):
     _, http = running
     for table in ("transactions", "work_orders", "reports_12315"):
         assert (await http.get(f"/export/{table}", params={"from": when, "to": when})).status_code == 200
+
+
+async def test_a_partitioned_export_holds_devices_that_no_ledger_knows_and_clocks_ahead(
+    running, tmp_path, monkeypatch
+) -> None:
+    r, http = running
+    now = r.engine.clock.now()
+    at = [to_us(now + timedelta(days=days)) for days in (-400, 0, 3_000)]
+    one = SampleBatch("S9", ("S9/D1/level",) * 3, np.array(at), np.arange(3.0), (), np.zeros(3, np.uint8))
+    await r.engine.hub.publish(Batch("S9", one, (), now))
+    await r.engine.historian.journaled()
+
+    @asynccontextmanager
+    async def served(url: str) -> AsyncIterator[httpx.AsyncClient]:
+        yield http
+
+    for module in (sending, fetching):
+        monkeypatch.setattr(module, "served", served)
+    (tmp_path / "out").mkdir()
+    told = await fetching.fetch_partitioned(
+        "http://127.0.0.1", tmp_path / "out", tables=("samples",), span=Span(), zone=UTC, progress=lambda _: None
+    )
+    assert [table.table for table in told] == ["samples"]
+    days = sorted((tmp_path / "out" / "samples" / "station=S9").iterdir())
+    assert [pq.read_table(day).num_rows for day in days] == [1, 1, 1]

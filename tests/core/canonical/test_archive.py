@@ -124,6 +124,11 @@ def test_a_folder_with_data_is_left_alone_unless_told(made: Path, tmp_path: Path
     assert {n: c for n, c in tree(data).items() if not n.startswith("replaced-")} == FILES | {"lock": b""}
 
 
+def test_a_file_that_has_gone_meanwhile_is_named(tmp_path: Path) -> None:
+    with pytest.raises(NotReachable, match=r"No such file or directory \(.*gone.csv\).* begin it anew"):
+        write_archive([("rejects/gone.csv", tmp_path / "gone.csv")], tmp_path / "backup", NOW, (), quiet)
+
+
 def test_a_backup_is_not_written_over_something(made: Path, tmp_path: Path) -> None:
     before = tree(made)
     with pytest.raises(BadConfig, match="holds other things"):

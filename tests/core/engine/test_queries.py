@@ -28,6 +28,7 @@ from pumpwatch import (
     to_us,
 )
 from pumpwatch.engine import FillingFilter, Pace, Queries
+from pumpwatch.engine.queries import completeness, samples
 from pumpwatch.engine.queries.pages import cursor, place_of
 from pumpwatch.historian import EmbeddedSettings, EmbeddedStore, Historian
 from pumpwatch.hub import Last
@@ -191,6 +192,17 @@ async def test_values_as_of_given_times(kept) -> None:
         assert row[f"{STATE}:text"] == ("加油" if timedelta(0) <= at - times[5] <= timedelta(seconds=120) else None)
 
 
+async def test_an_as_of_question_turns_no_pages_without_end(kept, monkeypatch) -> None:
+    monkeypatch.setattr(samples, "_AT_ONCE", 5)
+    monkeypatch.setattr(samples, "_MOST_PAGES", 3)
+    await kept.put(*((FLOW, START + timedelta(seconds=i), float(i), Quality.GOOD) for i in range(30)))
+    await kept.settle(stored=True)
+    page = await kept.ask.as_of((FLOW,), [START + timedelta(seconds=14)])
+    assert page.table[FLOW].to_pylist() == [14.0]
+    with pytest.raises(BadConfig, match="more than 15 samples lie before these times"):
+        await kept.ask.as_of((FLOW,), [START + timedelta(seconds=29)])
+
+
 async def test_values_as_of_each_filling(kept) -> None:
     ends = [START + timedelta(hours=h) for h in (1, 5, 9)]
     await kept.put(
@@ -295,7 +307,7 @@ async def complete(kept, first: date = date(2026, 3, 2), days: int = 1, limit: i
     return await all_pages(ask, limit)
 
 
-async def test_tags_count_by_slots_and_a_heartbeat_is_enough(kept) -> None:
+async def test_tags_count_by_slots_and_a_heartbeat_is_enough(kept, monkeypatch) -> None:
     end = START + timedelta(hours=36)
     kept.pace = Pace({FLOW: 10.0, LEVEL: 300.0})
     away = (START + timedelta(hours=2), START + timedelta(hours=3))
@@ -308,6 +320,11 @@ async def test_tags_count_by_slots_and_a_heartbeat_is_enough(kept) -> None:
     assert (first["tags_expected"], first["tags_received"]) == (23 * 60 + 144, 22 * 60 + 144)
     assert first["tags_percent"] == pytest.approx(100 * (22 * 60 + 144) / (23 * 60 + 144))
     assert (second["tags_expected"], second["tags_received"]) == (24 * 60 + 144, 12 * 60 + 72)
+    monkeypatch.setattr(completeness, "_MOST_LOOKS", 1)
+    monkeypatch.setattr(completeness, "_DAYS_AT_ONCE", 1)
+    page = await kept.ask.completeness(("S01",), first=date(2026, 3, 2), end=date(2026, 3, 4))
+    assert (len(page.table), page.after is None) == (1, False)
+    assert await complete(kept, days=2) == [first, second]
     (third,) = await complete(kept, date(2026, 3, 4))
     assert third["tags_expected"] == 12 * 60 + 72  # the day is not over
 

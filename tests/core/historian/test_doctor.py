@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pumpwatch import Batch, SampleBatch, Transaction, to_us
+from pumpwatch import Batch, NotReachable, SampleBatch, Transaction, to_us
 from pumpwatch.cli import app
 from pumpwatch.clock import SystemClock
 from pumpwatch.historian import EmbeddedStore, Historian
@@ -149,3 +149,24 @@ def test_damage_is_named_and_nothing_else_is_lost(
         assert set(known[name]) < set(sound[1][name])
     if changed and name == "records":
         assert {repr(r) for r in known[name]} < {repr(r) for r in sound[1][name]}
+
+
+def test_a_store_that_is_away_does_not_hide_what_was_repaired(
+    sound: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(sound[0], folder)
+    journal = folder / FILES["journal"]
+    data = bytearray(journal.read_bytes())
+    data[len(data) // 2] ^= 0x10
+    journal.write_bytes(data)
+    (folder / "history" / "journal.sqlite-wal").unlink(missing_ok=True)
+
+    async def away(store: EmbeddedStore) -> None:
+        raise NotReachable("nothing answers")
+
+    monkeypatch.setattr(EmbeddedStore, "mend", away)
+    code, said = doctor(folder, "--repair")
+    assert code == 0
+    assert any("journal.sqlite" in sentence for sentence in said["repaired"])
+    assert said["repaired"][-1] == "the store embedded could not be examined: nothing answers"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from pumpwatch import (
+    BadConfig,
     Batch,
     Delivery,
     DeviceEvent,
@@ -267,6 +269,37 @@ async def test_a_damaged_manifest_is_made_anew(folder: Path, make_batch: Make, s
     await store.close()
 
 
+async def test_a_list_of_a_newer_program_is_left_alone(folder: Path, make_batch: Make) -> None:
+    store = made(folder)
+    await store.open()
+    await store.write([make_batch(1)])
+    await store.close()
+    manifest = folder / "samples" / "manifest.json"
+    newer = json.dumps(json.loads(manifest.read_text()) | {"version": 2})
+    manifest.write_text(newer)
+    with pytest.raises(BadConfig, match="install that version or a newer one"):
+        await store.open()
+    await store.close()
+    assert manifest.read_text() == newer
+
+
+async def test_a_segment_damaged_inside_is_none_to_make_the_list_from(
+    folder: Path, make_batch: Make, start: datetime
+) -> None:
+    store = made(folder)
+    await store.open()
+    for n in range(2):
+        await store.write([make_batch(n + 10 * k, names=[f"t-{i}" for i in range(30)]) for k in range(30)])
+    await store.close()
+    (folder / "samples" / "manifest.json").unlink()
+    flip(segment_files(folder)[0], 200)
+    await store.open()
+    found = (await everything(store, "S01/D1/t-3", start)).values
+    assert [int(value) % 10 for value in found] == [1] * 30
+    assert any("moved to the folder damaged" in note for note in store.damage)
+    await store.close()
+
+
 async def test_what_a_crash_left_behind_is_cleared_away(folder: Path, make_batch: Make, start: datetime) -> None:
     store = made(folder)
     await store.open()
@@ -378,13 +411,14 @@ async def test_damaged_records_are_saved_as_far_as_they_can_be_read(
 
 
 async def test_a_short_page_reads_little_of_many_days(
-    folder: Path, make_batch: Make, monkeypatch: pytest.MonkeyPatch
+    folder: Path, make_batch: Make, start: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = made(folder)
     await store.open()
     names = [f"nozzle-{n:05}.volume" for n in range(40_000)]
     for day in range(3):
-        await store.write([make_batch(day * 86_400, names=names)])
+        made_then = make_batch(day * 86_400, names=names)
+        await store.write([replace(made_then, arrived=start)])  # as if no day were over: nothing is rolled up
     read: list[int] = []
     groups_of = merging.read_groups
 

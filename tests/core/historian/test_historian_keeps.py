@@ -28,6 +28,7 @@ from pumpwatch import (
 )
 from pumpwatch.clock import Clock, SystemClock
 from pumpwatch.historian import EmbeddedSettings, EmbeddedStore, Historian
+from pumpwatch.historian.codec import decode
 
 Make = Callable[..., Batch]
 Rows = Callable[[SampleBatch], list[Any]]
@@ -55,6 +56,15 @@ class MoodyStore(EmbeddedStore):
             raise NotReachable("demo store: nothing answers")
         await super().write(batches)
         self.writes.append([b.arrived.minute * 60 + b.arrived.second for b in batches])
+
+
+class GoneStore(MoodyStore):
+    """One that is not to be asked either while it is away."""
+
+    async def series(self, path: str, start: datetime, end: datetime, limit: int = 100_000) -> Series:
+        if self.away:
+            raise NotReachable("demo store: nothing answers")
+        return await super().series(path, start, end, limit)
 
 
 class PlainStore(Store):
@@ -237,6 +247,62 @@ async def test_a_backlog_longer_than_memory_is_answered_from_disk(
         assert list(await historian.transactions()) == [sale]
         await historian.flush()
         assert [n for write in store.writes for n in write] == list(range(30))
+        assert await values(historian, start) == [float(n) for n in range(30)]
+
+
+async def test_while_the_store_is_away_a_question_fails_before_the_backlog_is_read(
+    tmp_path: Path, make_batch: Make, hurried: Clock, start: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = GoneStore(tmp_path / "history" / "embedded")
+    decoded: list[str] = []
+
+    def counted(blob: bytes, what: str) -> list[Batch]:
+        decoded.append(what)
+        return decode(blob, what)
+
+    async with running(tmp_path, store, hurried, commit_rows=4, gather_s=0.0) as historian:
+        historian._drain.tail.max_groups = 3
+        store.away = True
+        for n in range(30):
+            await historian.keep(make_batch(n))
+        await until(lambda: historian.acknowledged == 30)
+        with pytest.raises(NotReachable):
+            await historian.flush()
+        await until(lambda: historian.trouble is not None)
+        monkeypatch.setattr("pumpwatch.historian.journal.decode", counted)
+        span = {"start": start - FAR, "end": start + FAR}
+        for question in (
+            historian.latest(),
+            historian.series(PATH, **span),
+            historian.summaries(PATH, **span, width=timedelta(hours=1)),
+            historian.samples(paths=(PATH,), **span),
+            historian.transactions(),
+            historian.records(DeviceEvent, **span),
+        ):
+            with pytest.raises(NotReachable, match="nothing answers"):
+                await question
+        assert decoded == []
+        store.away = False
+        assert await values(historian, start) == [float(n) for n in range(30)]
+
+
+async def test_a_question_does_not_look_through_a_backlog_without_end(
+    tmp_path: Path, store: MoodyStore, make_batch: Make, start: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pumpwatch.historian.historian._MOST_READ", 20)
+    monkeypatch.setattr("pumpwatch.historian.historian._MANY", 3)  # and what is much is worked out in a thread
+    sale = Transaction("S01-N01", 1, start, start, 20.0, 156.6, 7.83)
+    async with running(tmp_path, store, commit_rows=4, gather_s=3_600.0) as historian:
+        historian._drain.tail.max_groups = 3
+        for n in range(30):
+            await historian.keep(make_batch(n, records=(sale,) if n == 0 else ()))
+        await until(lambda: historian.acknowledged == 30)
+        with pytest.raises(NotReachable, match=r"wait for the store, too many .* ask for a shorter time"):
+            await values(historian, start)
+        short = await historian.samples(station_id="S01", start=start, end=start + timedelta(seconds=5))
+        assert short.values.tolist() == [n + i / 100 for i in (1, 0) for n in range(5)]
+        assert list(await historian.transactions()) == [sale]
+        await historian.flush()
         assert await values(historian, start) == [float(n) for n in range(30)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from pumpwatch import Batch, Quality, SampleBatch, Summaries, to_us
 from pumpwatch.errors import BadReply
 from pumpwatch.historian import EmbeddedStore
 from pumpwatch.historian.coding import PathCodes
-from pumpwatch.historian.rolling import Level, rolled, unpacked
+from pumpwatch.historian.rolling import Level, amended, packed, rolled, unpacked
 from pumpwatch.historian.segments import arranged, columns
 
 DAY = datetime(2026, 11, 20, tzinfo=UTC)
@@ -101,13 +102,39 @@ async def test_a_late_sample_neither_hides_nor_replaces_a_day_whose_samples_are_
     for _ in range(2):  # before and after the late ones are gone too
         hours = await told(store)
         assert hours.start_us.tolist() == [to_us(DAY + timedelta(hours=h)) for h in (0, 1, 23)]
-        assert (hours.count.tolist(), hours.mean.tolist()) == ([180, 180, 2], [1.25, 2.5, 0.125])
-        assert (await told(store, MINUTE)).count.tolist() == [3] * 120 + [2]
+        assert hours.count.tolist() == [182, 180, 2]
+        assert hours.mean.tolist() == pytest.approx([(180 * 1.25 + 2 * 0.125) / 182, 2.5, 0.125])
+        assert (hours.low.tolist(), hours.last.tolist()) == ([0.125, 2.5, 0.125], [1.25, 2.5, 0.125])
+        minutes = await told(store, MINUTE)
+        assert minutes.count.tolist() == [3] * 5 + [5] + [3] * 114 + [2]
+        assert (minutes.low[5], minutes.high[5], minutes.last[5]) == (0.125, 1.25, 0.125)
         await store.retention(DAY + timedelta(days=50))
     assert not len((await store.series(PATH, DAY, DAY + timedelta(days=1))).samples)
     await store.close()
     await store.open()
-    assert (await told(store)).count.tolist() == [180, 180, 2]
+    assert (await told(store)).count.tolist() == [182, 180, 2]
+    await written(store, samples(DAY + timedelta(hours=23, minutes=20), [0.125, 0.125]))  # the same once more
+    assert (await told(store)).count.tolist() == [182, 180, 2]
+
+
+async def test_what_comes_late_counts_in_hours_whose_minutes_are_gone(store: EmbeddedStore) -> None:
+    await written(store, samples(DAY, [1.25] * 180), samples(DAY + timedelta(days=1), [9.0]))
+    await store.retention(DAY + timedelta(days=150))
+    for count in (1, 2, 3):
+        await written(store, samples(DAY + timedelta(minutes=count), [float(count)]))
+        for _ in range(2):
+            hours = await told(store)
+            assert (hours.count.tolist(), hours.high.tolist()) == ([180 + count], [max(1.25, count)])
+            await store.retention(DAY + timedelta(days=150))
+    assert len(await told(store, MINUTE)) == 0
+
+
+async def test_a_sample_of_the_far_future_does_not_end_the_day(store: EmbeddedStore) -> None:
+    ahead = samples(DAY + timedelta(days=27_000), [1.0])
+    await written(store, replace(ahead, arrived=DAY), *(samples(DAY, [float(k)]) for k in range(6)))
+    assert blobs(store) == []
+    await written(store, samples(DAY + timedelta(days=1), [9.0]))
+    assert len(blobs(store)) == 2
 
 
 async def test_days_written_at_once_are_rolled_up_each(store: EmbeddedStore) -> None:
@@ -160,6 +187,16 @@ Values = st.lists(
 )
 
 
+Some = list[tuple[int, float, Quality]]
+
+
+def batch_of(rows: Some) -> SampleBatch:
+    table = table_of(rows)
+    n = len(table)
+    at = table["time"].cast(pa.int64()).to_numpy()
+    return SampleBatch("S01", (PATH,) * n, at, table["value"].to_numpy(), (), table["quality"].to_numpy())
+
+
 def table_of(rows: list[tuple[int, float, Quality]]) -> pa.Table:
     seconds, values, qualities = zip(*rows, strict=True)
     at = to_us(DAY) + np.array(seconds, np.int64) * 1_000_000
@@ -173,16 +210,31 @@ def test_packed_roll_ups_come_back_as_they_were_reckoned(rows: list[tuple[int, f
     day = to_us(DAY) // 86_400_000_000
     ((path, _, blob),) = [r for r in rolled(table, day) if r[1] is level]
     found = unpacked(blob, path, day, level)
-    n = len(table)
-    at = table["time"].cast(pa.int64()).to_numpy()
-    plain = SampleBatch("S01", (PATH,) * n, at, table["value"].to_numpy(), (), table["quality"].to_numpy())
-    wanted = Summaries.of(PATH, plain, 0, level.us)
+    wanted = Summaries.of(PATH, batch_of(rows), 0, level.us)
     for name in ("start_us", "count", "good", "low", "high", "last"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     size = np.maximum(np.abs(wanted.low), np.abs(wanted.high))
     finite = np.isfinite(wanted.mean)
     assert (np.abs(found.mean[finite] - wanted.mean[finite]) <= 1e-12 * size[finite]).all()
     assert not np.isfinite(found.mean[~finite]).any()
+
+
+@given(gone=Values, left=Values, late=Values, level=st.sampled_from(Level))
+def test_what_comes_late_is_added_to_what_was_rolled_up(gone: Some, left: Some, late: Some, level: Level) -> None:
+    """Even where only a part of the samples is left: those of even seconds went, odd ones stay or come late."""
+    day = to_us(DAY) // 86_400_000_000
+    gone = [(2 * (second // 2), value, quality) for second, value, quality in gone]
+    left = [(4 * (second // 4) + 1, value, quality) for second, value, quality in left]
+    late = [(4 * (second // 4) + 3, 2e6 + second, Quality.GOOD) for second, _, _ in late]  # told never before
+    first, rest, more, whole = (batch_of(rows) for rows in (gone + left, left, late, gone + left + late))
+    known = Summaries.of(PATH, first, 0, level.us)
+    found = unpacked(packed(amended(known, rest, more, level), day, level), PATH, day, level)
+    wanted = Summaries.of(PATH, whole, 0, level.us)
+    for name in ("start_us", "count", "good", "low", "high"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    nothing = SampleBatch.joined("S01", [])
+    for name in ("start_us", "count", "good", "low", "high", "last"):
+        np.testing.assert_array_equal(getattr(amended(known, rest, nothing, level), name), getattr(known, name))
 
 
 @given(harm=st.data())

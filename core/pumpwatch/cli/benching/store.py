@@ -17,6 +17,7 @@ from pumpwatch.cli.benching import store_peers
 from pumpwatch.clock import SystemClock
 from pumpwatch.historian import Historian
 from pumpwatch.historian.embedded import EmbeddedStore
+from pumpwatch.historian.reserve import RESERVE
 from pumpwatch.hub import Hub
 from pumpwatch.model import Batch, SampleBatch, from_us, to_us
 from pumpwatch.plugins import Plugins
@@ -262,4 +263,5 @@ def _batch(station: str, paths: tuple[str, ...], at_us: Any, numbers: Any, quali
 
 
 def _size(folder: Path) -> int:
-    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    """Bytes of what is stored; the room that is held back is no part of it."""
+    return sum(f.stat().st_size for f in folder.rglob("*") if f.is_file() and f.name != RESERVE)

@@ -44,6 +44,8 @@ sequence numbers, ``S01-N01 17-19, 23; S01-N02 5``."""
 MOST_DAYS: Final = 3_700
 """That one may ask for."""
 _DAYS_AT_ONCE: Final = 7
+_MOST_LOOKS: Final = 2_000
+"""At a tag and day for one page."""
 _AT_ONCE: Final = 20_000
 """Records asked for at a time."""
 _LARGEST_LEAP: Final = 5_000
@@ -77,13 +79,15 @@ class Completeness:
         self._pace = pace
         self._zone = zone
         self._now = now
+        self._looks = 0
         self._first_us: dict[str, int | None] = {}
         """When each tag was first heard of; asked for once, for it takes a look at all that is kept of it."""
 
     async def page(self, stations: Sequence[str], first: date, end: date, after: str | None, limit: int) -> Page:
         """Rows of stations and days with first <= day < end, by station and day; of all stations when none is named.
 
-        Raises ``BadConfig`` when a station is not known, or for too many days.
+        A page has fewer where many tags are to be looked at. Raises ``BadConfig`` when a station is not known, or for
+        too many days.
         """
         known = [station.station_id for station in self._register.stations]
         if unknown := [name for name in stations if name not in known]:
@@ -99,7 +103,7 @@ class Completeness:
             day = _day_of(resumed) if station == behind else first
             day = max(day, first)
             while day < end:
-                if not left:
+                if not left or self._looks >= _MOST_LOOKS:
                     return Page(pa.concat_tables(parts), cursor(station, day.isoformat()))
                 days = [day + timedelta(i) for i in range(min(_DAYS_AT_ONCE, left, (end - day).days))]
                 parts.append(await self._rows(station, days))
@@ -144,6 +148,7 @@ class Completeness:
             first_us = await self._heard_since_us(path)
             if first_us is None:
                 continue
+            self._looks += len(days)
             width_us = self._pace.slot_min(path) * _MINUTE_US
             for day, told in days.items():
                 begin_us, until_us = to_us(self._midnight(day)), to_us(self._midnight(day + timedelta(1)))

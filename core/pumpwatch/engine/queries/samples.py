@@ -39,6 +39,8 @@ _BUCKETS: Final = 20_000
 """Of one tag asked for at a time."""
 _MOST_STRETCHES: Final = 5_000
 """Looks into the past that one as-of question may take."""
+_MOST_PAGES: Final = 200
+"""Of ``_AT_ONCE`` samples that one as-of question may turn beyond the first of each look."""
 _STEPS: Final = 256
 """So often is asked for one page."""
 
@@ -144,12 +146,15 @@ async def as_of(
     work = len(paths) * sum(1 for _ in _stretches(times_us, lookback_us))
     if work > _MOST_STRETCHES:
         raise BadConfig(f"{work:,} looks into the past are too many; ask for fewer tags, or for times nearer together")
+    pages = iter(range(_MOST_PAGES))
     for path in paths:
-        columns |= (await _as_of(historian, path, times_us, lookback_us)).columns(path)
+        columns |= (await _as_of(historian, path, times_us, lookback_us, pages)).columns(path)
     return columns
 
 
-async def _as_of(historian: Historian, path: str, times_us: NDArray[np.int64], lookback_us: int) -> _Found:
+async def _as_of(
+    historian: Historian, path: str, times_us: NDArray[np.int64], lookback_us: int, pages: Iterator[int]
+) -> _Found:
     n = len(times_us)
     texts: list[str | None] = [None] * n
     found = _Found(np.full(n, -1, np.int64), np.full(n, np.nan), texts, np.zeros(n, np.uint8))
@@ -168,6 +173,11 @@ async def _as_of(historian: Historian, path: str, times_us: NDArray[np.int64], l
                 texts[row] = page.texts[sample] if page.texts else None
             if len(page) < _AT_ONCE:
                 break
+            if next(pages, None) is None:
+                raise BadConfig(
+                    f"more than {_MOST_PAGES * _AT_ONCE:,} samples lie before these times; "
+                    "ask for fewer tags or times, or a shorter lookback"
+                )
             after = path, from_us(page.at_us[-1])
     return found
 
