@@ -56,6 +56,8 @@ class RegisterRead:
     """The request as it follows a transaction id."""
     tcp_reply: bytes = field(init=False)
     """What follows the transaction id in the right answer, up to the registers."""
+    tcp_size: int = field(init=False)
+    """Bytes of the right answer."""
 
     def __post_init__(self) -> None:
         first, count = self.span
@@ -66,6 +68,7 @@ class RegisterRead:
         object.__setattr__(self, "reply_head", head)
         object.__setattr__(self, "tcp_request", bytes([0, 0, 0, 1 + len(pdu), self.unit]) + pdu)
         object.__setattr__(self, "tcp_reply", bytes([0, 0, length >> 8, length & 0xFF, self.unit]) + head)
+        object.__setattr__(self, "tcp_size", HEADER - 1 + length)
 
     def __str__(self) -> str:
         return f"unit {self.unit}, registers {self.span}"
@@ -140,29 +143,35 @@ class TcpFraming:
     def exchange(self, read: RegisterRead) -> TcpExchange:
         """Begin an exchange under the next transaction id."""
         self._count = (self._count + 1) & 0xFF
-        return TcpExchange(read, bytes([read.unit, self._count]))
+        return TcpExchange(read, (read.unit << 8 | self._count).to_bytes(2, "big"))
 
 
 class TcpExchange:
     """See ``Exchange``."""
 
-    __slots__ = ("_right", "_size", "read", "request", "transaction")
+    __slots__ = ("_right", "_size", "read", "request")
 
     def __init__(self, read: RegisterRead, transaction: bytes) -> None:
         self.read = read
-        self.transaction = transaction
         self.request = transaction + read.tcp_request
         self._right = transaction + read.tcp_reply
-        self._size = len(self._right) + 2 * read.span.size
+        self._size = read.tcp_size
+
+    @property
+    def transaction(self) -> bytes:
+        """Its id, two bytes."""
+        return self._right[:2]
 
     def complete(self, received: bytes) -> int:
         """See ``Exchange``."""
+        if len(received) == self._size and received.startswith(self._right):  # nearly always
+            return self._size
         return self.right_at(received, 0) or self._find(received)[1]
 
     def registers(self, reply: bytes) -> bytes:
         """See ``Exchange``."""
-        if self.right_at(reply, 0):
-            return reply[len(self._right) : self._size]
+        if len(reply) == self._size and reply.startswith(self._right):
+            return reply[HEADER + 2 :]
         start, end = self._find(reply)
         if not end:
             raise BadReply(f"{self.read}: the reply {reply.hex()} ends too early")

@@ -26,7 +26,7 @@ from pumpwatch_modbus.holes import Holes
 from pumpwatch_modbus.probing import probes
 from pumpwatch_modbus.reads import REGISTERS, Span, Window, plan
 from pumpwatch_modbus.sales import SaleMemory
-from pumpwatch_modbus.values import Layout, Order, quality_of
+from pumpwatch_modbus.values import Order, layout_of, quality_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pumpwatch import Line, Probe, Record, Sample, Site, Tag
     from pumpwatch_modbus.brandmap import BrandMap
     from pumpwatch_modbus.codec import Framing
-    from pumpwatch_modbus.values import Answer, Value
+    from pumpwatch_modbus.values import Answer, Layout, Value
 
 IDENTITY_AGAIN = timedelta(hours=1)
 """An unchanged identity is reported again after this long: proof that it was looked at."""
@@ -134,8 +134,9 @@ class ModbusDriver(Driver):
         """See ``Driver``. Tags whose registers are refused or garbled are BAD while others can be had."""
         if self._holes.forgotten(now):
             self._replan()
-        scan = self._scan(tags)
-        answers = await self._ask_all(scan.reads)
+        asked = self._asked
+        scan = asked[1] if asked is not None and asked[0] is tags else self._scan(tags)
+        answers = [await self._answer(scan.reads[0])] if len(scan.reads) == 1 else await self._ask_all(scan.reads)
         for answer in answers:
             if not isinstance(answer, bytes):
                 scan, answers = await self._retried(tags, scan, answers, now)
@@ -155,8 +156,8 @@ class ModbusDriver(Driver):
         return Reading(samples, records)
 
     async def _retried(
-        self, tags: Sequence[Tag], scan: _Scan, answers: Sequence[Answer], now: datetime
-    ) -> tuple[_Scan, Sequence[Answer]]:
+        self, tags: Sequence[Tag], scan: _Scan, answers: list[Answer], now: datetime
+    ) -> tuple[_Scan, list[Answer]]:
         """Ask again as long as a read is refused for its address and more is known of where the hole is.
 
         Raises the first failure when nothing at all can be read.
@@ -179,11 +180,9 @@ class ModbusDriver(Driver):
 
     # ------------------------------------------------------------ reading
 
-    async def _ask_all(self, reads: Sequence[RegisterRead]) -> Sequence[Answer]:
+    async def _ask_all(self, reads: Sequence[RegisterRead]) -> list[Answer]:
         """The answer to each; several are asked for at a time where the peer takes that."""
-        if len(reads) == 1:
-            return (await self._answer(reads[0]),)
-        if not isinstance(self._framing, TcpFraming) or not self._window.opened():
+        if len(reads) == 1 or not isinstance(self._framing, TcpFraming) or not self._window.opened():
             return [await self._answer(read) for read in reads]
         answers: list[Answer] = []
         for start in range(0, len(reads), self._window.most):
@@ -207,8 +206,6 @@ class ModbusDriver(Driver):
 
     def _scan(self, tags: Sequence[Tag]) -> _Scan:
         """The scan for these tags and the sequence numbers; worked out once for each combination of tags."""
-        if self._asked is not None and self._asked[0] is tags:
-            return self._asked[1]
         key = tuple([tag.name for tag in tags])
         if key not in self._plans:
             if len(self._plans) >= MOST_PLANS:
@@ -237,7 +234,7 @@ class ModbusDriver(Driver):
         for span in spans:
             wanted.append(tuple(point.at for point in there if span.holds(point.at)))
             there = [point for point in there if not span.holds(point.at)]
-        layout = Layout(points, spans, self._order, self._noted)
+        layout = layout_of(tuple(points), spans, self._order, self._noted)
         return _Scan(tuple(self._request(span) for span in spans), spans, tuple(wanted), layout)
 
     def _learns(self, scan: _Scan, answers: Sequence[Answer], now: datetime) -> bool:

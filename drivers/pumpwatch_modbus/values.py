@@ -7,8 +7,9 @@ import struct
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import accumulate
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -46,7 +47,7 @@ TEXTS = frozenset({"ascii", "hex"})
 _PLAIN = frozenset({"u16", "i16", "u32", "i32"})
 _WORD = 8
 """Bytes of the numbers in which registers are put together."""
-_NUMBERS = np.dtype("<i8")
+_BYTE, _NUMBERS = np.dtype("u1"), np.dtype("<i8")
 
 Reader: TypeAlias = "Callable[[bytes], tuple[Value, Quality]]"
 
@@ -190,6 +191,7 @@ class Layout:
             (i, number, slice(at, at + 2 * point.at.size), point.encoding.reader(order))
             for i, (point, number, at) in enumerate(others, len(plain))
         ]
+        self._is_mixed = len(plain) < len(self.tags)
         self._numbers = np.array([number for _, number, _ in [*plain, *others]], np.intp)
         self._qualities = np.zeros(len(self.tags), np.uint8)
         self._qualities[len(places) :] = Quality.REFUSED
@@ -198,18 +200,21 @@ class Layout:
     def decode(self, answers: Sequence[Answer], at: datetime) -> SampleColumns:
         """One sample a point."""
         failed: dict[int, Quality] = {}
-        whole = [answer for answer in answers if isinstance(answer, bytes)]
-        if len(whole) < len(answers):
+        whole = (*answers, b"\0")
+        try:
+            registers = b"".join(cast("tuple[bytes, ...]", whole))
+        except TypeError:  # some have failed; seldom, so that looking at each would cost more
             failed = {i: quality_of(answer) for i, answer in enumerate(answers) if not isinstance(answer, bytes)}
-            whole = [a if isinstance(a, bytes) else zeros for a, zeros in zip(answers, self._zeros, strict=True)]
-        registers = b"".join([*whole, b"\0"])
-        numbers = np.frombuffer(registers, np.uint8).take(self._bytes).view(_NUMBERS)
+            registers = b"".join(
+                [a if isinstance(a, bytes) else zeros for a, zeros in zip(whole, [*self._zeros, b""], strict=True)]
+            )
+        numbers = np.frombuffer(registers, _BYTE).take(self._bytes).view(_NUMBERS)
         if self._shifts is not None:
             numbers = numbers >> self._shifts
         values = numbers / self._divisors
-        if not failed and len(values) == len(self.tags):
-            return SampleColumns(self.tags, values, self._qualities, at)
-        return self._with_others(registers, values, failed, at)
+        if failed or self._is_mixed:
+            return self._with_others(registers, values, failed, at)
+        return SampleColumns(self.tags, values, self._qualities, at)
 
     def _with_others(
         self, registers: bytes, plain: NDArray[np.float64], failed: Mapping[int, Quality], at: datetime
@@ -229,6 +234,12 @@ class Layout:
             values[spoilt] = np.nan
             qualities[spoilt] = quality
         return SampleColumns(self.tags, values, qualities, at, exact)
+
+
+@lru_cache(maxsize=256)
+def layout_of(points: tuple[Point, ...], reads: tuple[Span, ...], order: Order, exact: frozenset[str]) -> Layout:
+    """A ``Layout`` that devices with the same map share: hundreds in turn then find it in the processor's cache."""
+    return Layout(points, reads, order, exact)
 
 
 def quality_of(failure: BadReply | Refused) -> Quality:

@@ -43,13 +43,23 @@ _ARRAY, _DIMENSIONS = 0x80, 0x40
 
 
 class _Sound(Buffer):
-    """The library's buffer, which would go backwards, and for ever, when bytes name a size below zero."""
+    """The library's buffer, which would go backwards, and for ever, when bytes name a size below zero.
+
+    Nor does it give the length of an array of nulls, wherever in a value that stands: its elements take no bytes, so
+    that the library would believe any length. It is known by the byte that tells a variant's type, read alone before.
+    """
+
+    _last = 0
 
     def read(self, size: int) -> bytes:
         """The next bytes."""
         if size < 0:
             raise NotEnoughData(f"a size of {size}")
-        return super().read(size)
+        taken: bytes = super().read(size)
+        if size == _INT.size and self._last & ~_DIMENSIONS == _ARRAY and _INT.unpack(taken)[0] > 0:
+            raise NotEnoughData("an array of nothing")
+        self._last = taken[0] if size == 1 else 0
+        return taken
 
     def skip(self, size: int) -> None:
         """Leave them out."""
@@ -97,9 +107,6 @@ def data_value(data: bytes, at: int) -> tuple[Update, int]:
         absent = (*parts, 0)
         return (parts[0], absent[layout.status], absent[layout.source], absent[layout.server]), at + layout.size
     mask = data[at] & 0x3F
-    nothings = mask & 1 and data[at + 1] & ~_DIMENSIONS == _ARRAY
-    if nothings and _INT.unpack_from(data, at + 2)[0] > 0:
-        raise NotEnoughData("an array of nothing")  # its elements take no bytes: any length would be believed
     buffer = _Sound(data, at + 1)
     value = variant_from_binary(buffer).Value if mask & 1 else None
     tail = _TAILS[mask]

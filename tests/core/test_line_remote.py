@@ -13,6 +13,7 @@ import tty
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import serial
@@ -25,9 +26,11 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pumpwatch import BadConfig, NotReachable, Refused
+from pumpwatch import BadConfig, NotReachable, Probe, Refused
+from pumpwatch.cli.driving import probe as probing
 from pumpwatch.line import WireLine
 from pumpwatch.line.remote_port import COM_PORT, DONT, IAC, SB, SE, WILL, ComPort
+from pumpwatch.plugins import Plugins
 from pumpwatch.settings import LineAddress
 
 ALL_BYTES = bytes(range(256))
@@ -249,3 +252,52 @@ async def test_a_device_that_is_another_is_not_talked_to(tmp_path: Path) -> None
         with pytest.raises(BadConfig, match="PEM"):
             await asked(f"tls://{where}?ca={key}")
         assert await asked(f"tls://{where}?ca={cert}&name=device") == ALL_BYTES
+
+
+# ---------------------------------------------------------------- probing
+
+
+def answer_of_a_unit(request: bytes) -> bytes:
+    """Of Modbus TCP unit 1, for one register; nothing to anybody else."""
+    if len(request) != 12 or request[6] != 1:
+        return b""
+    return request[:4] + bytes([0, 5, 1, request[7], 2, 0, 7])
+
+
+async def modbus_found_on(address: str) -> list[tuple[str, dict[str, Any]]]:
+    asked = [("modbus", each) for each in Plugins.discover().driver("modbus").probes() if each.request]
+    found = await probing.look(LineAddress.parse(address), [], asked, "?" in address, len)
+    return [(each.line, each.settings) for each in found]
+
+
+async def test_a_device_over_tls_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "LISTENED_S", 0.05)
+    monkeypatch.setattr(probing, "ANSWERED_S", 0.1)
+    cert, key = certificate(tmp_path, "device", ip="127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+
+    async def says(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(1000):
+            writer.write(answer_of_a_unit(data))
+
+    async with talker(says, context) as where:
+        address = f"tls://{where}?ca={cert}"
+        assert (address, {"unit": 1, "framing": "tcp"}) in await modbus_found_on(address)
+        with pytest.raises(NotReachable, match=r"certificate: .*check ca, and name"):
+            await modbus_found_on(f"tls://{where}")
+
+
+async def test_a_port_far_away_is_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probing, "LISTENED_S", 0.1)
+    heard: list[int] = []
+
+    def recognise(received: bytes) -> str:
+        heard.append(port.baudrate)
+        return ""
+
+    ears = [("quiet", Probe(recognise, baud=baud)) for baud in (4800, 19200)]
+    with device() as port:
+        async with serial_server(port) as where:
+            assert await probing.look(LineAddress.parse(f"rfc2217://{where}"), ears, [], False, len) == []
+    assert heard == [4800, 19200]

@@ -129,11 +129,37 @@ def test_a_fault_is_raised() -> None:
         publish_response(struct_to_binary(response))
 
 
-def test_an_array_of_nothing_is_not_believed_to_be_long() -> None:
-    """Found by fuzzing: two thousand million elements that take no bytes filled the memory."""
-    with pytest.raises(NotEnoughData):
-        data_value(b"\x01\x80" + struct.pack("<i", 2**31 - 1) + bytes(40), 0)
+NULLS = b"\x80" + struct.pack("<i", 2**31 - 1)
+"""A variant: an array of two thousand million elements that take no bytes."""
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        NULLS,
+        b"\xc0" + NULLS[1:],
+        b"\x18" + NULLS,
+        b"\x98" + struct.pack("<i", 1) + NULLS,
+        b"\x98" + struct.pack("<i", 2) + b"\x03\x07" + NULLS,
+        b"\x17\x01" + NULLS,
+        b"\x97" + struct.pack("<i", 1) + b"\x01" + NULLS,
+        b"\x98" + struct.pack("<i", 1) + b"\x97" + struct.pack("<i", 1) + b"\x01\x98" + struct.pack("<i", 1) + NULLS,
+        b"\x16\x01\x00"
+        + struct.pack("<HBi", ua.ObjectIds.KeyValuePair_Encoding_DefaultBinary, 1, 11)
+        + struct.pack("<Hi", 0, -1)
+        + NULLS,
+    ],
+    ids=["alone", "with dimensions", "variant", "variants", "second", "data value", "data values", "deep", "structure"],
+)
+def test_an_array_of_nothing_is_not_believed_to_be_long(variant: bytes) -> None:
+    """Found by fuzzing: its elements filled the memory."""
+    with pytest.raises(NotEnoughData, match="nothing"):
+        data_value(b"\x01" + variant + bytes(40), 0)
+
+
+def test_an_array_of_nothing_may_be_empty_or_none() -> None:
     assert data_value(b"\x01\x80" + struct.pack("<i", 0), 0)[0][0] == []
+    assert data_value(b"\x01\x80" + struct.pack("<i", -1), 0)[0][0] is None
 
 
 @given(data=st.data())

@@ -58,6 +58,7 @@ class Wire(asyncio.BufferedProtocol):
     """
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self.received = b""
         self.lost: str | None = None
         self._ears: WeakSet[WireEar] = WeakSet()
@@ -81,7 +82,7 @@ class Wire(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much has come."""
-        self.data_received(bytes(self._buffer[:nbytes]))
+        self.data_received(self._buffer[:nbytes].tobytes())
 
     def data_received(self, data: bytes) -> None:
         """Gather; when the reply is whole, wake the one who asked."""
@@ -102,7 +103,10 @@ class Wire(asyncio.BufferedProtocol):
             self.received = b""
             waiter.set_exception(error)
             return
-        if length:
+        if length == len(received):
+            self.received = b""
+            waiter.set_result(received)
+        elif length:
             self.received = received[length:]
             waiter.set_result(received[:length])
         elif len(received) > LONGEST_REPLY:
@@ -119,7 +123,7 @@ class Wire(asyncio.BufferedProtocol):
         """The next whole reply, from what comes after this call; await it at once."""
         self.received = b""
         self._complete = complete
-        self._waiter = waiter = asyncio.get_running_loop().create_future()
+        self._waiter = waiter = self._loop.create_future()
         if self.lost is not None:
             waiter.set_exception(NotReachable(self.lost))
         return waiter

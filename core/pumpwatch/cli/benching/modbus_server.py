@@ -6,54 +6,67 @@ Run as a process of its own, it prints its port and serves until standard input 
 
 from __future__ import annotations
 
-import asyncio
+import functools
+import os
+import select
+import socket
 import struct
 import sys
-from typing import cast
 
 REQUEST = 12
 """Bytes of a read request."""
 _VALUES = struct.pack(">125H", *range(1000, 1125))
 
 
-class _Peer(asyncio.BufferedProtocol):
-    """One connection."""
-
-    def __init__(self) -> None:
-        self._buffer = memoryview(bytearray(1 << 14))
-        self._pending = b""
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep it."""
-        self._transport = cast("asyncio.Transport", transport)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Where requests are put."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Answer every request that is whole."""
-        pending = self._pending + self._buffer[:nbytes]
-        whole = len(pending) - len(pending) % REQUEST
-        self._pending = pending[whole:]
-        answers = [_answer(pending[start : start + REQUEST]) for start in range(0, whole, REQUEST)]
-        if answers and self._transport is not None:
-            self._transport.write(b"".join(answers))
+@functools.cache
+def _body(question: bytes) -> bytes:
+    """What follows the protocol id in the answer to what follows the length in the request."""
+    size = 2 * question[5]
+    return struct.pack(">HBBB", 3 + size, question[0], question[1], size) + _VALUES[:size]
 
 
-def _answer(request: bytes) -> bytes:
-    size = 2 * request[11]
-    return request[:4] + struct.pack(">HBBB", 3 + size, request[6], request[7], size) + _VALUES[:size]
+def answers(received: bytes) -> bytes:
+    """To all whole requests."""
+    return b"".join(
+        [
+            received[at : at + 4] + _body(received[at + 6 : at + REQUEST])
+            for at in range(0, len(received) - REQUEST + 1, REQUEST)
+        ]
+    )
 
 
-async def serve() -> None:
-    """Until standard input closes."""
-    server = await asyncio.get_running_loop().create_server(_Peer, "127.0.0.1", 0)
-    print(server.sockets[0].getsockname()[1], flush=True)  # noqa: T201 - the one who started it reads it
-    await asyncio.to_thread(sys.stdin.read)
-    server.close()
+def serve() -> None:
+    """Until standard input closes. No loop and no transports: who waits for the server is measured with it."""
+    peers: dict[int, socket.socket] = {}
+    rest: dict[int, bytes] = {}
+    ready, leaves = select.poll(), sys.stdin.fileno()
+    with socket.create_server(("127.0.0.1", 0), backlog=256) as door:
+        ready.register(door, select.POLLIN)
+        ready.register(leaves, select.POLLIN)
+        print(door.getsockname()[1], flush=True)  # noqa: T201 - the one who started it reads it
+        while True:
+            for fd, _ in ready.poll():
+                if (peer := peers.get(fd)) is not None:
+                    try:
+                        received = os.read(fd, 1 << 14)
+                        if received and (fd in rest or len(received) % REQUEST):
+                            received = rest.pop(fd, b"") + received
+                            if more := len(received) % REQUEST:
+                                rest[fd] = received[-more:]
+                        peer.sendall(answers(received))
+                    except ConnectionError:
+                        received = b""
+                    if not received:
+                        ready.unregister(fd)
+                        peers.pop(fd).close()
+                        rest.pop(fd, None)
+                elif fd == leaves:
+                    return
+                else:
+                    peer, _ = door.accept()
+                    peers[peer.fileno()] = peer
+                    ready.register(peer, select.POLLIN)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve())
+    serve()
