@@ -12,7 +12,7 @@ of the block (``detection.md`` B2): S ~ N(G·β, G).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final
@@ -89,6 +89,23 @@ class Day:
         parts = (self.scores, self.information, self.litres, self.readings)
         return np.concatenate(
             [head, *(each.ravel() for each in (*parts, self.part_scores, self.part_cross, self.part_own))]
+        )
+
+    def without(self, blocks: NDArray[np.bool_]) -> Day | None:
+        """As if nothing had been read in these blocks (BLOCKS,), nor of strata that day; None where they are all."""
+        if blocks.all():
+            return None
+        if not blocks.any():
+            return self
+        kept = ~blocks
+        return replace(
+            self,
+            scores=self.scores * kept[:, None],
+            information=self.information * kept[:, None, None],
+            readings=self.readings * kept,
+            part_scores=np.zeros_like(self.part_scores),
+            part_cross=np.zeros_like(self.part_cross),
+            part_own=np.zeros_like(self.part_own),
         )
 
     @classmethod

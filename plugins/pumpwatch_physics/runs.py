@@ -17,6 +17,7 @@ import numpy as np
 from pumpwatch import Digests, StationPast, to_us
 from pumpwatch.courses import DAY_US, Course, courses, work_on
 from pumpwatch_physics.blocks import Columns, Day
+from pumpwatch_physics.crossing import Crossings
 from pumpwatch_physics.keeping import from_bytes, to_bytes
 from pumpwatch_physics.watch import Claim, Track, Watch
 
@@ -30,7 +31,7 @@ NATS: Final = 11.3
 """Threshold of both rules, unless the settings say another."""
 JOINED_NATS: Final = 3.0
 """More for tanks that a siphon joins: what passes between their charts is not white."""
-_WATCHES: Final = 3
+_WATCHES: Final = 4
 """How watches are made; what was remembered of others is not used."""
 SPAN_DAYS: Final = 30
 LEAD_DAYS: Final = 90
@@ -83,6 +84,8 @@ def follow(
     known = sorted(day for day in digests if day * DAY_US - offset_us < to_us(until))
     first_span = (to_us(since) + offset_us) // DAY_US // SPAN_DAYS
     used: set[str] = set()
+    crossings: dict[int, Crossings] = {}
+    """By the day on which a watch begins."""
     for group in dict.fromkeys(past.manifold(tank.tank_id) for tank in past.tanks):
         nozzles = tuple(nozzle.nozzle_id for nozzle in past.nozzles if nozzle.tank_id in group)
         grade = next(tank.grade for tank in past.tanks if tank.tank_id == group[0])
@@ -104,6 +107,7 @@ def follow(
                 continue
             key = f"{' '.join(group)} {' '.join(nozzles)} {first} {threshold}"
             used.add(key)
+            life.crossings = crossings.setdefault(first, Crossings(digests, first))
             watch = life.watched(first, last, key, memory)
             begin = max(to_us(since), those[0] * SPAN_DAYS * DAY_US - offset_us)
             end = min(to_us(until), (those[-1] + 1) * SPAN_DAYS * DAY_US - offset_us)
@@ -124,6 +128,7 @@ class _Life:
     threshold: float
     visits: list[int] = field(default_factory=list)
     work: list[int] = field(default_factory=list)
+    crossings: Crossings = field(default_factory=lambda: Crossings({}))
 
     def watched(self, first: int, last: int, key: str, memory: MutableMapping[str, bytes] | None) -> Watch:
         """A watch that was told first <= day < last."""
@@ -149,7 +154,10 @@ class _Life:
         for day in days:
             near, worked = self._seen(day)
             told = self.digests.get(day, {}).get(self.tank)
-            watch.tell(day * DAY_US - self.offset_us, _day(told, self.nozzles), near, worked=worked)
+            known = _day(told, self.nozzles)
+            if known is not None:
+                known = known.without(self.crossings.blocks(day, self.tank))
+            watch.tell(day * DAY_US - self.offset_us, known, near, worked=worked)
         return watch
 
     def _seen(self, day: int) -> tuple[list[int], bool]:

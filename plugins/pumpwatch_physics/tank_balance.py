@@ -29,6 +29,7 @@ from pumpwatch import (
 )
 from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch_physics import words
+from pumpwatch_physics.crossed import crossed
 from pumpwatch_physics.noting import RULE, adjusted, worn
 from pumpwatch_physics.runs import DAYS, NATS, Followed, digest, follow
 from pumpwatch_physics.telling import Told, explained
@@ -177,8 +178,9 @@ class TankBalance(Balance):
         until: datetime,
         memory: MutableMapping[str, bytes] | None = None,
     ) -> Iterator[Finding]:
-        """The claims, and notes of meters that were set right or are likely worn."""
+        """The claims, tanks that mirror each other, and notes of meters that were set right or are likely worn."""
         yield from super().conclude(past, digests, since, until, memory)
+        yield from crossed(past, digests, since, until, self.utc_offset_us)
         for followed in self._followed(past, digests, since, until, memory):
             for notes in (adjusted, worn):
                 yield from notes(past, followed, digests, since, until, self.utc_offset_us)

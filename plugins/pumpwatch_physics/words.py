@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from pumpwatch import About, Text
 from pumpwatch.wording import litres, local_day
 from pumpwatch_physics.blocks import BLOCKS
+from pumpwatch_physics.crossing import APART_SIGMAS, EACH_SIGMAS, LEAST
 from pumpwatch_physics.runs import JOINED_NATS, NATS
 from pumpwatch_physics.states import BACK_DAYS, COMMON_SD, METER_MEAN_SD, TANK_SIZES
 from pumpwatch_physics.strata import STRATA
@@ -231,7 +232,24 @@ def why_part(told: Told) -> Text:
 
 ABOUT_BALANCE: Final = About(
     title=Text("罐内物理平衡", "Physical balance of the tank"),
-    catches=("F02", "F03", "F04", "F05", "F06", "F12", "F13", "F16", "F20", "F21", "H17", "W01", "W02", "W04"),
+    catches=(
+        "F02",
+        "F03",
+        "F04",
+        "F05",
+        "F06",
+        "F12",
+        "F13",
+        "F16",
+        "F20",
+        "F21",
+        "F23",
+        "C10",
+        "H17",
+        "W01",
+        "W02",
+        "W04",
+    ),
     inputs="Tank readings of any interval, down to a dip a day (one difference a day), with the tank's temperature; "
     "fillings with their volume, start and end; the register (which nozzle draws from which tank, siphons); signed "
     "work orders. Neither encoder, tax control nor totalizers, nor the chart.",
@@ -244,7 +262,9 @@ ABOUT_BALANCE: Final = About(
     "innovations (Willsky and Jones); the likelihood ratio is averaged over sizes and summed over times; a fault of "
     "the whole tank is taken as rarer beforehand. A block beyond 4 deviations counts as if it were 4 strange. A "
     "nozzle's absolute error, against the others and towards "
-    f"±{100 * METER_MEAN_SD:.2f} %, is watched from the first day on.",
+    f"±{100 * METER_MEAN_SD:.2f} %, is watched from the first day on. Two tanks of which one gains what the other "
+    "loses are crossed: that is told at once (product swap, or a nozzle at the wrong tank), and neither is judged "
+    "until a day after it.",
     threshold=f"{NATS:g} nats for the likeliest cause ({JOINED_NATS:g} more where a siphon joins tanks), which must "
     f"lead the next by {MARGIN:g} nats or go on for {PATIENT_BLOCKS * 24 // BLOCKS} hours; before one nozzle is said "
     f"to give more than it shows, by {FALLING_TIMES * MARGIN:g} nats or {FALLING_TIMES * PATIENT_BLOCKS * 24 // BLOCKS}"
@@ -255,7 +275,9 @@ ABOUT_BALANCE: Final = About(
     "error reckoned beyond 0.30 % with a deviation of 0.15 % at most, of which nothing else was said; a calibration "
     "signed by repairer and institute, a day after it. A chart: "
     f"{100 * CHART_LEAST:g} % and {CHART_SIGMAS:g} deviations {CHART_DAYS} days after signed work on the tank; more "
-    f"than {100 * CHART_MOST:g} % is no chart and told of all nozzles.",
+    f"than {100 * CHART_MOST:g} % is no chart and told of all nozzles. Crossed tanks: each off by {EACH_SIGMAS:g} "
+    f"deviations over the last day or less, the amounts {APART_SIGMAS:g} apart at most, {100 * LEAST:g} % of what the "
+    "gaining tank sold, twice.",
     power="Most when one nozzle of a few changes: of four nozzles with 65 fillings a day each and a gauge of 3 L, 3 % "
     "is a matter of hours, 1 % of days and 0.5 % of weeks. Fewer fillings, noisier gauges and rarer readings take "
     "longer as the bound of information says; a dip a day finds little below some per cent. Of a meter worn to "
@@ -268,7 +290,8 @@ ABOUT_BALANCE: Final = About(
     "or deliveries are steps of the level, not slopes, and are left out here (`unrecorded_withdrawal`, "
     "`delivery_papers`). Readings about deliveries, work and draws that are poured back are not used, nor hours in "
     f"which a nozzle that usually sells more than {SILENT_L:g} L sold nothing: its records may be late. Work on a tank "
-    "frees its common loss. A wrong tank in the register makes several nozzles look wrong both ways: `wrong_tank`. A "
+    "frees its common loss. While two tanks are crossed a cheat at either is not seen, and a crossing of less than "
+    f"{100 * LEAST:g} % looks like faults of both. A "
     "size is of the first hours or days and its interval is wide; it does not narrow afterwards.",
     source="Willsky and Jones, A generalized likelihood ratio approach to the detection and estimation of jumps, 1976; "
     "Pollak, Optimal detection of a change in distribution, 1985; JJG 443; EPA/530/UST-90/007 for leaks.",
