@@ -95,8 +95,11 @@ CANS = 12
 SIGNED = {"repairer": "signed_by_repairer", "institute": "signed_by_institute", "station": "signed_by_station"}
 
 
-def cans(days, device, kind, *signers, every=1):
-    """An honest station where on some days twelve fillings are cans of 20 L, with a paper at noon of each."""
+def cans(days, device, kind, *signers, every=1, between=0):
+    """An honest station where on some days twelve fillings are cans of 20 L, with a paper at noon of each.
+
+    So many of the twelve are those of customers, one after each other can.
+    """
     past, _ = world(station=STATION)
     nozzle = past.nozzles[0].nozzle_id
     device = {"nozzle": nozzle, "dispenser": past.nozzles[0].dispenser_id, "station": STATION}[device]
@@ -107,6 +110,7 @@ def cans(days, device, kind, *signers, every=1):
         first = rows.start + int(np.searchsorted(ends[rows], noon))
         mine = slice(first, first + CANS)
         volume[mine] = 20.0
+        volume[first + 1 : first + 2 * between : 2] = 31.7
         ends[mine] = noon + np.arange(1, CANS + 1) * HOUR_US // 60
         starts[mine] = ends[mine] - HOUR_US // 120
         signed = {SIGNED[each]: "签字人" for each in signers}
@@ -133,6 +137,13 @@ def test_whose_papers_make_fillings_draws(device, kind, signers, per_day):
     assert draws_of(cans(1, device, kind, *signers)).sum() == per_day
     # A run of round fillings of customers may look the same.
     assert 6 * per_day <= draws_of(cans(6, device, kind, *signers)).sum() <= 7 * per_day
+
+
+@pytest.mark.parametrize(("kind", "signer", "found"), [("verification", "institute", 8), ("inspection", "station", 4)])
+def test_customers_served_between_the_draws(kind, signer, found):
+    """Eight cans, the last four in a row: a paper that only the station signed takes none but these."""
+    draws = draws_of(cans(1, "nozzle", kind, signer, between=4))
+    assert draws.sum() == found
 
 
 @pytest.mark.parametrize(("every", "papers"), [(1, 2), (7, 5), (8, 5)])

@@ -35,6 +35,8 @@ _DRAWS: Final = frozenset({5.0, 10.0, 20.0, 50.0, 100.0})
 _CAN_SHARE: Final = 0.01
 """Whoever fills a standard can by hand, and by a meter that is to be set, stops so near to its mark."""
 _FEWEST_DRAWS: Final = 3
+_AT_PAPER_US: Final = 30 * MINUTE_US
+"""So near to a paper that is no own one, cans of one size at a nozzle are draws though customers came between."""
 _DRAW_PAUSE_US: Final = 20 * MINUTE_US
 _DRAWING_KINDS: Final = frozenset({"verification", "calibration", "repair", "inspection"})
 _PAPER_US: Final = 12 * HOUR_US
@@ -112,12 +114,12 @@ def draws_of(past: StationPast) -> Bools:
         certified, own = _drawing_papers(past, dispenser, nozzles)
         for at in sorted(certified):
             named = {n for other, names in certified.items() if abs(other - at) <= _PAPER_US for n in names}
-            rows, like = _cans(past.sales, [n for n in nozzles if n in named], at)
+            rows, like = _cans(past.sales, [n for n in nozzles if n in named], at, between=True)
             draws[rows[like]] = True
         last = None
         for at in sorted(own):
             if last is None or at - last >= _OWN_PAUSE_US:
-                rows, like = _cans(past.sales, sorted(own[at]), at)
+                rows, like = _cans(past.sales, sorted(own[at]), at, between=False)
                 draws[rows[like & ~draws[rows]][:_OWN_MOST]] = True
                 last = at
     return draws
@@ -141,8 +143,11 @@ def _drawing_papers(
     return certified, own
 
 
-def _cans(sales: Sales, nozzles: Iterable[str], at_us: int) -> tuple[Ints, Bools]:
-    """The fillings of these nozzles about a time, oldest first, and which of them look like drawn cans."""
+def _cans(sales: Sales, nozzles: Iterable[str], at_us: int, *, between: bool) -> tuple[Ints, Bools]:
+    """The fillings of these nozzles about a time, oldest first, and which of them look like drawn cans.
+
+    Nearly all follow one another; ``between`` lets others lie between those that are nearest.
+    """
     found = [np.zeros(0, np.int64)]
     for name in nozzles:
         mine = sales.of(name)
@@ -151,8 +156,15 @@ def _cans(sales: Sales, nozzles: Iterable[str], at_us: int) -> tuple[Ints, Bools
     rows = np.concatenate(found)
     rows = rows[np.argsort(sales.end_us[rows], kind="stable")]
     volume = np.nan_to_num(sales.volume_l[rows])
-    like = np.any([np.abs(volume - can) <= _CAN_SHARE * can for can in _DRAWS], axis=0)
-    return rows, _runs(like, sales.end_us[rows])
+    ends = sales.end_us[rows]
+    sizes = [np.abs(volume - can) <= _CAN_SHARE * can for can in sorted(_DRAWS)]
+    chosen = _runs(np.any(sizes, axis=0), ends)
+    near = (np.abs(ends - at_us) <= _AT_PAPER_US) if between else np.zeros(len(rows), bool)
+    for code in np.unique(sales.nozzle[rows[near]]):
+        for like in sizes:
+            there = np.flatnonzero(like & near & (sales.nozzle[rows] == code))
+            chosen[there[_runs(np.ones(len(there), bool), ends[there])]] = True
+    return rows, chosen
 
 
 def _runs(like: Bools, end_us: Ints) -> Bools:
