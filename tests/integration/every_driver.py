@@ -39,6 +39,8 @@ WARM_S = 45
 """Fillings that end before that may be over when the driver first looks."""
 LATE_S = 30
 """Fillings may be told so long after they ended."""
+SETTLES_S = 30
+"""So long a totalizer that was read once may wait for a reading that agrees."""
 TURNS = 12
 """Questions that the station's own controller asks in a second."""
 SWAPPED_S = 65
@@ -253,16 +255,28 @@ async def check_fillings(one: Rig) -> None:
     wanted = Counter((key[0], *one.sold[key][:3]) for key in due)
     assert wanted.total() >= 5
     assert wanted - told == Counter(), "sales that are missing"
-    totals = {(key[0], figures[0], figures[3] % one.case.roll) for key, figures in one.sold.items()}
     counted = [(s.nozzle_id, *map(_hundredths, (s.volume_l, s.totalizer_l))) for s in sales if s.totalizer_l]
-    assert [each for each in counted if each not in totals] == []
+    assert [each for each in counted if each not in _totals(one)] == []
     firsts = len({sale.nozzle_id for sale in sales})  # nothing may agree with the first reading
     assert len(counted) >= 0.9 * (len(sales) - firsts)
-    for nozzle_id in {nozzle_id for nozzle_id, _, _ in counted}:  # a reading that nothing agrees with is kept back
+    for nozzle_id in {nozzle_id for nozzle_id, _, _ in counted}:
+        tag = await _settled(one, nozzle_id)
+        assert _hundredths(tag.value) in {total for nozzle, _, total in _totals(one) if nozzle == nozzle_id}
+
+
+def _totals(one: Rig) -> set[tuple[str, int, int]]:
+    """Nozzle, volume and the totalizer after it, of all that was sold by now."""
+    return {(key[0], figures[0], figures[3] % one.case.roll) for key, figures in one.sold.items()}
+
+
+async def _settled(one: Rig, nozzle_id: str) -> Sample:
+    """The totalizer's tag, when it is good: a reading that nothing agrees with yet is kept back."""
+    for _ in range(SETTLES_S):
         tag = one.latest(nozzle_id, "totalizer")
-        assert tag is not None
-        assert tag.quality.is_good
-        assert _hundredths(tag.value) in {total for nozzle, _, total in totals if nozzle == nozzle_id}
+        if tag is not None and tag.quality.is_good:
+            return tag
+        await one.watch(1)
+    raise AssertionError(f"{nozzle_id}: no good totalizer in {SETTLES_S} s")
 
 
 def _hundredths(value: Any) -> int:
