@@ -127,7 +127,7 @@ class Records:
                 hours: set[tuple[str, int]] = set()
                 for shape, those in rows.items():
                     hours |= _kept(file, shape, those)
-                    news |= self._unknown(file, shape, those)
+                    news |= self._unknown(file, shape, _subjects_of(shape, those))
                 touch(file, hours)
                 file.executemany(_KEEP_LATEST, latest)
             self._subjects |= news
@@ -144,9 +144,10 @@ class Records:
         columns = [block.columns.get(c.name, empty) for c in shape.columns]
         for i in _optional_keys(shape):
             columns[i] = ["" if value is None else value for value in columns[i]]
-        rows = list(zip(block.stations, *columns, strict=True))
         told = [i for i, c in enumerate(shape.columns) if c.name in block.columns or c.name in shape.key]
         insert = _insert(shape, names=("station", *(shape.columns[i].name for i in told)))
+        places = {c.name: i for i, c in enumerate(shape.columns)}
+        times, subjects = columns[places[shape.time]], columns[places[shape.subject]]
 
         def add(file: sqlite3.Connection) -> Taken:
             file.execute(f"PRAGMA cache_size = -{_BULK_CACHE_KIB}")
@@ -157,13 +158,14 @@ class Records:
                 those = zip(block.stations, *(columns[i] for i in told), strict=True)
                 file.executemany(f"{insert} ON CONFLICT DO NOTHING", those)
                 added = file.total_changes - before
-                filled, differing = (0, ()) if added == len(rows) else _compared(file, shape, rows)
-                news = self._unknown(file, shape, rows)
-                hours = hours_of(shape, rows) if added or filled else set()
+                rows = list(zip(block.stations, *columns, strict=True)) if added < len(block) else []
+                filled, differing = _compared(file, shape, rows) if rows else (0, ())
+                news = self._unknown(file, shape, zip(block.stations, subjects, strict=True))
+                hours = hours_of(block.stations, times) if added or filled else set()
                 if shape is _SALES and differing:
                     events = _resubmitted(file, [rows[d.number] for d in differing])
                     hours |= _kept(file, _EVENTS, events)
-                    news |= self._unknown(file, _EVENTS, events)
+                    news |= self._unknown(file, _EVENTS, _subjects_of(_EVENTS, events))
                 touch(file, hours)
             self._subjects |= news
             return Taken(added, filled, differing)
@@ -171,12 +173,10 @@ class Records:
         return self._told(add)
 
     def _unknown(
-        self, file: sqlite3.Connection, shape: Shape, rows: Sequence[tuple[Plain, ...]]
+        self, file: sqlite3.Connection, shape: Shape, pairs: Iterable[tuple[Plain, Plain]]
     ) -> set[tuple[str, str, str]]:
-        """Series among these rows that are new, noted in the file."""
-        place = column_names(shape).index(shape.subject)
-        pairs = set(map(itemgetter(0, place), rows))
-        news = {(shape.table, str(station), str(subject)) for station, subject in pairs} - self._subjects
+        """Series (station and subject) among these that are new, noted in the file."""
+        news = {(shape.table, str(station), str(subject)) for station, subject in set(pairs)} - self._subjects
         file.executemany(_KEEP_SUBJECT, sorted(news))
         return news
 
@@ -456,6 +456,10 @@ def _kept(file: sqlite3.Connection, shape: Shape, rows: Iterable[tuple[Plain, ..
         if file.total_changes > before:
             changed.add(hour)
     return changed
+
+
+def _subjects_of(shape: Shape, rows: Iterable[tuple[Plain, ...]]) -> Iterator[tuple[Plain, Plain]]:
+    return map(itemgetter(0, column_names(shape).index(shape.subject)), rows)
 
 
 def _insert(shape: Shape, table: str = "", names: Sequence[str] = ()) -> str:

@@ -49,10 +49,9 @@ def touch(file: sqlite3.Connection, hours: Iterable[tuple[str, int]]) -> None:
     file.executemany(_TOUCH, [(station, hour, stamp) for station, hour in sorted(set(hours))])
 
 
-def hours_of(shape: Shape, rows: Iterable[Sequence[Plain]]) -> set[tuple[str, int]]:
-    """Stations and hours of rows as ``layout.column_names`` has them."""
-    time = _time(shape)
-    return {(str(row[0]), int(row[time] or 0) // HOUR_US) for row in rows}
+def hours_of(stations: Sequence[str], times: Sequence[Plain]) -> set[tuple[str, int]]:
+    """Stations and hours of records at these times (microseconds since 1970)."""
+    return set(zip(stations, (np.asarray(times, np.int64) // HOUR_US).tolist(), strict=True))
 
 
 def by_hour(shape: Shape, rows: Iterable[tuple[Plain, ...]]) -> Mapping[tuple[str, int], Sequence[tuple[Plain, ...]]]:
