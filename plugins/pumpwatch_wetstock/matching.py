@@ -110,6 +110,7 @@ class _Stories:
     def __init__(self, course: Course, papers: Sequence[Paper]) -> None:
         self._rises, self._papers = course.rises, papers
         self._reach = CLUSTER_US + (course.step_us if course.is_coarse else 0)
+        self._starts = [rise.start_us for rise in course.rises]
         self._ends = [rise.end_us for rise in course.rises]
         self._times = [paper.at_us for paper in papers]
         self._known: dict[tuple[int, ...], list[tuple[Paper, ...]]] = {}
@@ -117,7 +118,7 @@ class _Stories:
     def about(self, start_us: int, end_us: int) -> tuple[Sequence[Rise], Sequence[Paper], list[tuple[Paper, ...]]]:
         """The rises and the papers near a span, and the papers of each of the rises."""
         first, last = start_us - self._reach, end_us + self._reach
-        rises = bisect_left(self._ends, first), bisect_right(self._ends, last)
+        rises = bisect_left(self._ends, first), bisect_right(self._starts, last)
         papers = bisect_left(self._times, first), bisect_right(self._times, last)
         key = *rises, *papers
         near = self._rises[slice(*rises)], self._papers[slice(*papers)]

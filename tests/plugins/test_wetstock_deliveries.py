@@ -98,6 +98,17 @@ def test_no_readings_about_a_delivery_and_nothing_is_said():
     assert found[0].id not in {f.id for f in alarms(judged(deaf, DeliveryPapers))}
 
 
+@pytest.mark.parametrize("hours", [3.0, 11.5])
+def test_a_gauge_that_was_off_soon_after_the_lorry_came(hours):
+    past, _ = world(station=STATION)
+    paper = next(d for d in past.deliveries[10:] if d.tank_id == TANK)
+    levels = past.levels[TANK]
+    off = [paper.at - timedelta(minutes=30), paper.at + timedelta(hours=hours)]
+    rows = [row for row, us in enumerate(levels.at_us.tolist()) if not off[0] < from_us(us) < off[1]]
+    silent = replace(past, levels=dict(past.levels) | {TANK: levels.take(rows)})
+    assert judged(silent, DeliveryPapers) == []
+
+
 def test_a_dip_a_day_still_tells_of_great_deliveries():
     past, _ = world("T08", STATION, tank=TANK, litres=4_000.0)
     found = alarms(judged(dips(past), DeliveryPapers))
