@@ -100,7 +100,7 @@ class Book:
         """Whether a display at rest is that of a filling that waits to be told; then it is proven by it, too."""
         for filling in self.done:
             if (filling.volume, filling.amount) == (shown.volume, shown.amount):
-                filling.by_totalizer, filling.raw = False, raw
+                filling.by_totalizer, filling.damaged, filling.raw = False, False, raw
                 return True
         return False
 

@@ -76,6 +76,8 @@ class Filling:
     """When it was known to have ended."""
     by_totalizer: bool = False
     """Its volume was not heard from the display at rest."""
+    damaged: bool = False
+    """The frame that tells its end fails its check by one byte; the figures are those heard before."""
     totalizer: int | None = None
     """After it, as is ``totalizer_amount``."""
     totalizer_amount: int | None = None

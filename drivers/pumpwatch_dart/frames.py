@@ -15,6 +15,8 @@ ADDRESSES = range(0x50, 0x70)
 ETX, DLE, STOP = 0x03, 0x10, 0xFA
 LONGEST = 256
 """Bytes of a frame before ``FA`` is escaped, by the specification."""
+_SHORTEST = 6
+"""Bytes of a DATA frame up to its checksum, with a transaction of no content."""
 KEPT = 2 * LONGEST + 8
 """Bytes kept while no frame ends; overflow policy: the oldest are dropped."""
 
@@ -51,6 +53,8 @@ class Frame:
     """As it passed, without what stood before it."""
     follows: bool = True
     """Whether nothing lies between it and the frame before."""
+    mended: tuple[bytes, ...] = ()
+    """Of ``NOISE``: every DATA frame, without its checksum, that it may have been if one byte alone was damaged."""
 
 
 def _table() -> tuple[int, ...]:
@@ -89,7 +93,7 @@ def data(address: int, number: int, payload: bytes) -> bytes:
 
 
 class Cutter:
-    """Cuts a stream into frames, however it is split. What fails its check is ``NOISE`` and has no content."""
+    """Cuts a stream into frames, however it is split. What fails its check is ``NOISE`` and has no payload."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
@@ -135,7 +139,7 @@ class Cutter:
             frames = [_data_in(chunk)]
         found = [frame for frame in frames if frame is not None]
         if not found:
-            return [Frame(Kind.NOISE, raw=chunk, follows=whole)]
+            return [Frame(Kind.NOISE, raw=chunk, follows=whole, mended=_mended(chunk) if whole else ())]
         if not whole or sum(len(frame.raw) for frame in found) != len(chunk):
             found[0] = replace(found[0], follows=False)
         return found
@@ -171,6 +175,27 @@ def _data_in(chunk: bytes) -> Frame | None:
         return None
     raw = chunk[len(chunk) - 2 - (len(plain) - found) - plain.count(STOP, found) :]
     return Frame(Kind.DATA, plain[found], plain[found + 1] & 0x0F, plain[found + 2 : -2], raw)
+
+
+def _mended(chunk: bytes) -> tuple[bytes, ...]:
+    """The DATA frames of which one byte, damaged, makes ``chunk``; its last two bytes go unread.
+
+    At each place one value at most makes the CRC right, at one place in 257 by mere chance: nothing may be built on
+    such a frame but what something else says too.
+    """
+    plain = chunk[:-2].replace(b"\x10\xfa", b"\xfa")
+    if not _SHORTEST <= len(plain) <= LONGEST:
+        return ()
+    found = []
+    left = crc16(plain)
+    for place in range(len(plain) - 1, -1, -1):
+        error = _BACK[left >> 8]
+        if _CRC[error] == left:
+            frame = plain[:place] + bytes((plain[place] ^ error,)) + plain[place + 1 :]
+            if _is_beginning(frame, 0):
+                found.append(frame[:-2])
+        left = (left ^ _CRC[error]) << 8 & 0xFFFF | error
+    return tuple(found)
 
 
 def _is_beginning(plain: bytes, start: int) -> bool:

@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TypeAlias
 
 from pumpwatch_dart.frames import Cutter, Frame, Kind
-from pumpwatch_dart.transactions import Fact, Order, from_controller, from_pump
+from pumpwatch_dart.transactions import Fact, Order, from_controller, from_pump, split
 
 FEW = 2
 """Frames of one sender that may be lost between two that are heard, for their TX# still to count as going on."""
@@ -46,7 +46,16 @@ class FromController:
     sure: bool = True
 
 
-Heard: TypeAlias = FromPump | FromController
+@dataclass(frozen=True, slots=True)
+class Perhaps:
+    """What a pump has said if of its frame, which fails its check, one byte is wrong: it may confirm, never tell."""
+
+    address: int
+    facts: tuple[Fact, ...]
+    raw: bytes
+
+
+Heard: TypeAlias = FromPump | FromController | Perhaps
 
 
 class Counting:
@@ -97,6 +106,8 @@ class Traffic:
         match frame.kind:
             case Kind.DATA:
                 return self._data(frame)
+            case Kind.NOISE:
+                return _perhaps(frame)
             case Kind.EOT:
                 return FromPump(frame.address)
             case Kind.POLL | Kind.ACKPOLL:
@@ -136,3 +147,16 @@ class Traffic:
 
     def _count(self, address: int, sender: Sender) -> Counting:
         return self._counts.setdefault((address, sender), Counting())
+
+
+def _perhaps(frame: Frame) -> Perhaps | None:
+    """What a damaged frame may have said, if only a pump can have said so and nothing else comes into question."""
+    readings = []
+    for whole in frame.mended:
+        facts, parts = from_pump(whole[2:]), split(whole[2:])
+        if facts and parts and len(facts) == len(parts):  # what is unknown may be anything
+            readings.append((whole, facts))
+    if len(readings) != 1 or from_controller(readings[0][0][2:]) is not None:
+        return None
+    ((whole, facts),) = readings
+    return Perhaps(whole[0], facts, frame.raw)

@@ -236,13 +236,14 @@ class Talk:
         self.side.tick(self.now)
         self.told += self.side.book.collect(self.now)
 
-    def pump(self, *payload: str, damage: bool = False, times: int = 1) -> None:
+    def pump(self, *payload: str, damage: bool | int = False, times: int = 1) -> None:
+        """``damage``: so many bytes of it; True is more than one."""
         number = self._next("pump")
-        frame = data(0x50, number, bytes.fromhex("".join(payload)))
-        if damage:
-            frame = frame[:4] + bytes([frame[4] ^ 0x55]) + frame[5:]
+        frame = bytearray(data(0x50, number, bytes.fromhex("".join(payload))))
+        for place in range(4, 4 + (2 if damage is True else damage)):
+            frame[place] ^= 0x55
         for _ in range(times):
-            self.line(control(Kind.POLL, 0x50) + frame)
+            self.line(control(Kind.POLL, 0x50) + bytes(frame))
         self.line(control(Kind.ACK, 0x50, number), 0.0)
 
     def controller(self, *payload: str) -> None:
@@ -264,7 +265,9 @@ class Talk:
     def shows(self, volume: int, amount: int, damage: bool = False) -> None:
         self.pump(f"0208{volume:08d}{amount:08d}", damage=damage)
 
-    def completes(self, volume: int, amount: int, price: str = "000789", damage: bool = False, times: int = 1) -> None:
+    def completes(
+        self, volume: int, amount: int, price: str = "000789", damage: bool | int = False, times: int = 1
+    ) -> None:
         self.pump(f"0208{volume:08d}{amount:08d}", f"0304{price}00", "010105", damage=damage, times=times)
 
     def totals(self, volume: int | None, amount: int | None = None, nozzle: int = 1) -> None:
@@ -356,6 +359,23 @@ def test_or_by_the_display_said_again_at_rest(talk: Talk) -> None:
     talk.idle()
     assert talk.figures == [(2500, 19725)]
     assert not talk.told[0].by_totalizer
+
+
+def test_or_by_the_damaged_frame_itself_when_it_says_what_is_known(talk: Talk) -> None:
+    talk.filling(2500, 19725, nozzle=1)
+    talk.completes(2500, 19725, damage=1)
+    talk.idle()
+    assert talk.figures == [(2500, 19725)]
+    assert talk.told[0].damaged
+    assert not talk.told[0].by_totalizer
+
+
+@pytest.mark.parametrize(("volume", "amount", "price"), [(2501, 19733, "000789"), (2500, 19700, "000788")])
+def test_but_it_tells_nothing_that_was_not_heard_before(talk: Talk, volume: int, amount: int, price: str) -> None:
+    talk.filling(2500, 19725, nozzle=1)
+    talk.completes(volume, amount, price, damage=1)
+    talk.idle(300)
+    assert talk.figures == []
 
 
 def test_or_by_nothing_and_then_it_is_not_told(talk: Talk) -> None:
