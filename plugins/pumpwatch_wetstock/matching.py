@@ -27,6 +27,8 @@ _UNMATCHED: Final = 15.0
 """Cost of a paper or a rise of its own: −2 ln of one in 1,800."""
 _EXCESS: Final = 22.0
 """Most that a rise can cost whose papers are others: it then has another part without paper."""
+_MISSING: Final = 0.5
+"""Of the smallest of several papers of one rise, that may be missing in all."""
 _MOST = 6
 
 
@@ -152,6 +154,9 @@ def _cost(rise: Rise, papers: tuple[Paper, ...]) -> float:
     if not papers:
         return _UNMATCHED
     declared = math.fsum(paper.litres for paper in papers)
+    least = min(paper.litres for paper in papers)
+    if len(papers) > 1 and declared - rise.litres > _MISSING * least:
+        return math.inf  # one of them has no fuel in it, whatever is short of the others
     off = (rise.litres - declared) / math.hypot(spread_l(declared), rise.sd_l)
     late = sum(_apart(paper, rise) for paper in papers) / HOUR_US
     cost = 4.0 * math.log1p(off * off / 3.0)

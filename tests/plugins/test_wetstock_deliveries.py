@@ -98,6 +98,18 @@ def test_no_readings_about_a_delivery_and_nothing_is_said():
     assert found[0].id not in {f.id for f in alarms(judged(deaf, DeliveryPapers))}
 
 
+def test_a_paper_without_fuel_does_not_hide_behind_a_short_load():
+    past, _ = world(station=STATION)
+    short = next(d for d in past.deliveries[10:] if d.tank_id == TANK)
+    more = replace(short, declared_20c_l=short.declared_20c_l * 1.14)
+    invented = replace(
+        short, at=short.at + timedelta(hours=2), declared_20c_l=short.declared_20c_l * 0.6, document_no="INVENTED"
+    )
+    told = [more if d is short else d for d in past.deliveries]
+    found = alarms(judged(replace(past, deliveries=(*told, invented)), DeliveryPapers))
+    assert [(f.cause, f.evidence[0].reference) for f in found] == [("paper_delivery", "INVENTED")]
+
+
 @pytest.mark.parametrize("hours", [3.0, 11.5])
 def test_a_gauge_that_was_off_soon_after_the_lorry_came(hours):
     past, _ = world(station=STATION)
