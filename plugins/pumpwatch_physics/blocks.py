@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, Course, draws_of, litres_20c, wrong_clocks
+from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, Course, litres_20c, wrong_clocks
 from pumpwatch_physics.strata import STRATA
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ _LEVELLING_US: Final = 5 * HOUR_US
 """After a delivery into one of joined tanks thousands of litres pass from one chart to the other."""
 _CLOCK_US: Final = 40 * MINUTE_US
 """About a clock that was told to be wrong; no more, or whoever turns clocks blinds the tank."""
+_AHEAD_US: Final = 32 * DAY_US
+"""So much is made ready at once: for the step of one day nearly nothing, and months not day by day."""
 _BEFORE_RISE: Final = 1.5
 """Readings before a delivery: unloading has begun, the surface moves, and the level does not show it yet."""
 
@@ -114,22 +116,25 @@ class Day:
         n = int(told[0]) if len(told) else 0
         p, e = n + 1 + BANDS, n * len(STRATA)
         shapes = [(BLOCKS, p), (BLOCKS, p, p), (BLOCKS, n), (BLOCKS,), (e,), (e, p), (e,)]
-        ends = np.cumsum([2, *(math.prod(shape) for shape in shapes)])
+        ends = list(accumulate((math.prod(shape) for shape in shapes), initial=2))
         if len(told) != ends[-1]:
             raise ValueError(f"{len(told)} numbers are no day of a tank with {n} nozzles")
-        parts = [
-            told[a:b].reshape(shape) for a, b, shape in zip(ends[:-1].tolist(), ends[1:].tolist(), shapes, strict=True)
-        ]
+        parts = [told[a:b].reshape(shape) for (a, b), shape in zip(pairwise(ends), shapes, strict=True)]
         return cls(float(told[1]), *parts)
 
 
 class Columns:
-    """One tank's past made ready: litres of each nozzle and stratum at each reading."""
+    """One tank's past made ready, some days at a time: litres of each nozzle and stratum at each reading."""
 
-    def __init__(self, past: StationPast, course: Course, offset_us: int) -> None:
+    def __init__(self, past: StationPast, course: Course, offset_us: int, draws: NDArray[np.bool_]) -> None:
+        """``draws`` (sales,) are the fillings that were poured back."""
         self.course = course
-        self.sold_ml = _sold(past, course, offset_us)
-        """(n, N · (1 + strata)) sold until each reading: each nozzle's whole, then its strata; whole millilitres."""
+        self._past, self._offset_us, self._draws = past, offset_us, draws
+        self._ready, self._sold_ml = slice(0, 0), np.zeros((0, 0), np.int64)
+        """Readings, and (those, N · (1 + strata)) sold until each: each nozzle's whole, then its strata; millilitres.
+
+        They count from an arbitrary beginning.
+        """
         capacity = math.fsum(tank.capacity_l for tank in past.tanks if tank.tank_id in course.tanks)
         self._width_l = max(capacity, 1.0) / BANDS
         self._clocks = [(clock.at_us - _CLOCK_US, clock.at_us + _CLOCK_US) for clock in wrong_clocks(past, course)]
@@ -149,6 +154,15 @@ class Columns:
             usable[slice(*np.searchsorted(course.at_us, span))] = False
         return usable
 
+    def _sold(self, rows: slice) -> Ints:
+        """What is ready of these readings; where they are not, they and those of the next days are made so."""
+        if not self._ready.start <= rows.start <= rows.stop <= self._ready.stop:
+            last_us = int(self.course.at_us[rows.stop - 1])
+            self._ready = slice(rows.start, int(np.searchsorted(self.course.at_us, last_us + _AHEAD_US)))
+            at_us = self.course.at_us[self._ready]
+            self._sold_ml = _sold(self._past, self.course, self._offset_us, self._draws, at_us)
+        return self._sold_ml[rows.start - self._ready.start : rows.stop - self._ready.start]
+
     def day(self, start_us: int) -> Day:
         """The day that begins then."""
         course, n = self.course, len(self.course.nozzles)
@@ -162,7 +176,8 @@ class Columns:
         part_own = np.zeros(n * parts)
         if len(at) > 1 and n:
             gap = at[1:] - at[:-1]
-            step_sold = np.diff(self.sold_ml[rows], axis=0).reshape(len(gap), n, 1 + parts) / 1000.0
+            sold = self._sold(rows)
+            step_sold = (sold[1:] - sold[:-1]).reshape(len(gap), n, 1 + parts) / 1000.0
             own, book_ml = step_sold[:, :, 0], course.book_ml[rows]
             book = np.diff(book_ml) / 1000.0
             edges = np.searchsorted(at[1:], start_us + BLOCK_US * np.arange(BLOCKS + 1), side="right").tolist()
@@ -194,7 +209,7 @@ class Columns:
     def _whole(self, rows: slice, gap: Ints, book: Floats, sold: Floats, noise: float) -> NDArray[np.bool_]:
         """(m,) differences without a gap, a delivery, work or a jump."""
         usable = self.usable[rows]
-        whole: NDArray[np.bool_] = usable[1:] & usable[:-1] & (gap <= _GAP_STEPS * np.median(gap))
+        whole: NDArray[np.bool_] = usable[1:] & usable[:-1] & (gap <= _GAP_STEPS * _middle(gap))
         jumps = np.abs(book) > _OUTLIER * math.sqrt(2.0) * noise + _SHORT_MOST * sold
         whole &= ~jumps
         # A reading, or a filling's time, that is off makes two jumps, one up and one down: neither without the other.
@@ -216,7 +231,7 @@ class Columns:
             sold = begun - sold_ml[row:end]
             level[first:last, 0], level[first:last, 1] = sold[:-1], sold[1:]
         low = self._width_l * np.arange(BANDS)
-        inside = np.clip(level[:, :, None] / 1000.0 - low, 0.0, self._width_l)
+        inside = np.minimum(np.maximum(level[:, :, None] / 1000.0 - low, 0.0), self._width_l)
         risen: Floats = inside[:, 0] - inside[:, 1]
         return risen
 
@@ -233,12 +248,15 @@ SETTLED_US: Final = 30 * MINUTE_US
 """After a block's end every filling that was under way is recorded."""
 
 
-def _sold(past: StationPast, course: Course, offset_us: int) -> Ints:
-    """(n, N · (1 + strata)) whole millilitres sold until each reading."""
-    draws = draws_of(past)
+def _sold(past: StationPast, course: Course, offset_us: int, draws: NDArray[np.bool_], at_us: Ints) -> Ints:
+    """(n, N · (1 + strata)) whole millilitres sold until each of these times, in order, from somewhere before them."""
     columns = []
     for nozzle in course.nozzles:
-        mine = past.sales.of(nozzle)
+        every = past.sales.of(nozzle)
+        first = int(np.searchsorted(past.sales.end_us[every], at_us[0], side="right"))
+        times = np.minimum(past.sales.start_us[every], past.sales.end_us[every])
+        begun = np.flatnonzero(times[first:] <= at_us[-1])
+        mine = slice(every.start + first, every.start + first + (int(begun[-1]) + 1 if len(begun) else 0))
         kept = np.isfinite(past.sales.volume_l[mine]) & ~draws[mine]
         masks = [np.ones(int(kept.sum()), bool)]
         masks += [stratum.mask(past.sales, mine, offset_us)[kept] for stratum in STRATA]
@@ -248,10 +266,10 @@ def _sold(past: StationPast, course: Course, offset_us: int) -> Ints:
                 past.sales.end_us[mine][kept],
                 litres_20c(past, mine, course)[kept],
                 np.array(masks).T,
-                course.at_us,
+                at_us,
             )
         )
-    return np.concatenate(columns, axis=1) if columns else np.zeros((len(course.at_us), 0), np.int64)
+    return np.concatenate(columns, axis=1) if columns else np.zeros((len(at_us), 0), np.int64)
 
 
 def _until(start: Ints, end: Ints, litres: Floats, masks: NDArray[np.bool_], at_us: Ints) -> Ints:

@@ -38,11 +38,12 @@ def crossed(
     since: datetime,
     until: datetime,
     utc_offset_us: int,
+    crossings: Crossings,
 ) -> Iterator[Finding]:
     """Each crossing that comes to be evident at since < time <= until, as the swap or the wrong register it is."""
     days = ((to_us(each) + utc_offset_us) // DAY_US for each in (since, until))
     first, last = (min(max(day, min(digests, default=0)), max(digests, default=0)) for day in days)
-    for crossing in Crossings(digests).found(first - 1, last, utc_offset_us):
+    for crossing in crossings.found(first - 1, last, utc_offset_us):
         if to_us(since) < crossing.at_us <= to_us(until):
             yield _finding(past, crossing, utc_offset_us)
 

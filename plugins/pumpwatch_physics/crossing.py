@@ -115,24 +115,30 @@ class _Row:
         return _Row(self.gained * rows, self.variance * rows, self.sold * rows, self.heard & rows)
 
     @property
-    def windows(self) -> Floats:
-        """(3, windows, BLOCKS) gained, its variance and sold, by windows that end with a block of the last day."""
-        each = np.stack((self.gained, self.variance, self.sold))
-        sums = np.concatenate((np.zeros((3, 1)), np.cumsum(each, axis=1)), axis=1)
-        over: Floats = sums[:, np.broadcast_to(_ENDS, _STARTS.shape)] - sums[:, _STARTS]
-        over[1] += (HONEST * over[2]) ** 2
-        return over
+    def numbers(self) -> tuple[Floats, Floats, Floats]:
+        """Gained, its variance and sold."""
+        return self.gained, self.variance, self.sold
 
 
 class Crossings:
     """What the days of a station's tanks say of one another; each day is looked at when it is asked for."""
 
-    def __init__(self, digests: Mapping[int, Mapping[str, NDArray[np.float32]]], first: int | None = None) -> None:
+    def __init__(
+        self,
+        digests: Mapping[int, Mapping[str, NDArray[np.float32]]],
+        first: int | None = None,
+        known: dict[tuple[int, int | None], dict[tuple[str, str], Bools]] | None = None,
+    ) -> None:
         self._digests = digests
         self._first = first
         """Days before are not looked at."""
         self._rows: dict[tuple[int, str], _Row] = {}
-        self._evident: dict[int, dict[tuple[str, str], Bools]] = {}
+        self._evident = {} if known is None else known
+        """By day, and the first day where that leaves out any that matters to it."""
+
+    def begun(self, first: int) -> Crossings:
+        """The same, but days before are not looked at."""
+        return Crossings(self._digests, first, self._evident)
 
     def blocks(self, day: int, tank: str) -> Bools:
         """(BLOCKS,) those in which the tank is, or was within a day, one of a crossed pair."""
@@ -195,23 +201,31 @@ class Crossings:
 
     def _pairs(self, day: int) -> Mapping[tuple[str, str], Bools]:
         """(BLOCKS,) of each pair (gaining, losing) that is evidently crossed at any block of the day."""
-        known = self._evident.get(day)
+        key = (day, None if self._first is None or day - _BACK >= self._first else self._first)
+        known = self._evident.get(key)
         if known is None:
-            known = self._evident[day] = {}
-            tanks = sorted(self._digests.get(day, ())) if self._first is None or day >= self._first else []
-            whole = {tank: self._days(tank, day) for tank in tanks} if len(tanks) > 1 else {}
-            over = {tank: row.windows for tank, row in whole.items()}
-            gains = {tank for tank, (gained, variance, _) in over.items() if _is_off(gained, variance).any()}
-            loses = {tank for tank, (gained, variance, _) in over.items() if _is_off(-gained, variance).any()}
-            for pair in permutations(whole, 2):
-                if pair[0] in gains and pair[1] in loses:
-                    evident, unlike = _evident(*self._both(pair, day))
-                    for block in np.flatnonzero(unlike).tolist():
-                        end = _BACK * BLOCKS + block + 1
-                        evident[block] = self._nozzle(pair[0], day, slice(end - BLOCKS, end)) is not None
-                    if evident.any():
-                        known[pair] = evident
+            known = self._evident[key] = {}
+            for pair in self._off(day):
+                evident, unlike = _evident(*self._both(pair, day))
+                for block in np.flatnonzero(unlike).tolist():
+                    end = _BACK * BLOCKS + block + 1
+                    evident[block] = self._nozzle(pair[0], day, slice(end - BLOCKS, end)) is not None
+                if evident.any():
+                    known[pair] = evident
         return known
+
+    def _off(self, day: int) -> Iterator[tuple[str, str]]:
+        """Pairs of which the first gained and the second lost too much at any time of the day, each by itself."""
+        tanks = sorted(self._digests.get(day, ())) if self._first is None or day >= self._first else []
+        if len(tanks) < 2:
+            return
+        days = range(day - _BACK, day + 1)
+        each = np.array([[self._row(one, tank).numbers for one in days] for tank in tanks])
+        gained, variance, _ = _windows(each.transpose(2, 0, 1, 3).reshape(3, len(tanks), -1))
+        gains, loses = np.any([_is_off(gained, variance), _is_off(-gained, variance)], axis=(2, 3))
+        for one, other in permutations(range(len(tanks)), 2):
+            if gains[one] and loses[other]:
+                yield tanks[one], tanks[other]
 
     def _both(self, pair: tuple[str, str], day: int) -> tuple[_Row, _Row]:
         """Of the blocks that both tanks tell of."""
@@ -230,6 +244,17 @@ class Crossings:
         return self._rows[key]
 
 
+def _windows(numbers: Floats) -> Floats:
+    """(3, …, windows, BLOCKS) gained, its variance and sold, by windows that end with a block of the last day.
+
+    Of (3, …, blocks), those of three days.
+    """
+    sums = np.concatenate((np.zeros((*numbers.shape[:-1], 1)), np.cumsum(numbers, axis=-1)), axis=-1)
+    over: Floats = sums[..., np.broadcast_to(_ENDS, _STARTS.shape)] - sums[..., _STARTS]
+    over[1] += (HONEST * over[2]) ** 2
+    return over
+
+
 def _is_off(gained: Floats, variance: Floats) -> Bools:
     """Of any shape: what is gained beyond all honesty."""
     off: Bools = (gained > EACH_SIGMAS * np.sqrt(variance)) & (variance > 0.0)
@@ -242,7 +267,8 @@ def _evident(gaining: _Row, losing: _Row) -> tuple[Bools, Bools]:
     And where they do not quite, because fillings of a nozzle at the wrong tank are jumps, of which some are left out.
     """
     evident, unlike, decided = (np.zeros(BLOCKS, bool) for _ in range(3))
-    both_windows = zip(gaining.windows.swapaxes(0, 1), losing.windows.swapaxes(0, 1), strict=True)
+    gains, losses = (_windows(np.array(row.numbers)) for row in (gaining, losing))
+    both_windows = zip(gains.swapaxes(0, 1), losses.swapaxes(0, 1), strict=True)
     for (gained, variance, sold), (theirs_gained, theirs, _) in both_windows:
         lost = -theirs_gained
         both = _is_off(gained, variance) & _is_off(lost, theirs) & (gained >= LEAST * sold) & ~decided

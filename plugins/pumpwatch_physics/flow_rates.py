@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -33,6 +33,12 @@ _CLOCK_S: Final = 0.41
 """Standard deviation of a duration between two whole seconds."""
 _TRIMS: Final = (0.25, 0.12)
 _STEADY_DAYS, _STEADY, _STEADY_SHARE = 7, 0.08, 0.3
+HISTORY_DAYS: Final = len(_TRIMS) * (LEARN_DAYS - 1) + _STEADY_DAYS - 1
+"""A day's flows depend on nothing before these."""
+_SUMS: Final = 14
+"""Of a day: nine of the normal equations, three of their right side, its pace, and whether it is full."""
+LEARNT: Final = len(_TRIMS) * _SUMS + 1
+"""Numbers of a day from which later ones are learnt: the sums of each round, and the logarithm of its flow."""
 _TURN: Final = 25.0
 """Chi-square of one change within a day, from which the day is left out of the modes."""
 _UNIT: Final = 1e-6
@@ -68,6 +74,12 @@ class Rates:
     """(N, D) fillings."""
     histogram: Ints
     """(N, D, BINS) of the excess; none of a day within which the flow changed."""
+    learnt: Floats
+    """(N, D, LEARNT)"""
+
+    def days(self, first: int, last: int) -> range:
+        """Places of the days first <= day < last that there are."""
+        return range(max(first - self.first_day, 0), min(last - self.first_day, self.centre.shape[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +96,17 @@ class Modes:
     """Of the first mode, in ``excess``."""
 
 
-def rates(fillings: Fillings, nozzles: int) -> Rates | None:
+def rates(fillings: Fillings, nozzles: int, before: Rates | None = None) -> Rates | None:
     """The flow of each filling; None when there are none to judge. ``nozzles`` is how many the register has.
 
     A duration is a + p·preset + b·litres·(1 + c·others), ``others`` the mean number of other nozzles open meanwhile;
-    b is the day's, a, p and c are those of the last 28 days. A day depends on nothing after it.
+    b is the day's, a, p and c are those of the last 28 days. A day depends on nothing after it. ``before`` are those of
+    the days before, if they are known already: at least 27, or all that have fillings.
     """
     if not len(fillings):
-        return None
-    first = int(fillings.day.min())
+        return before
+    earlier = np.zeros((nozzles, 0, LEARNT)) if before is None else before.learnt
+    first = int(fillings.day.min()) if before is None else before.first_day + earlier.shape[1]
     days = int(fillings.day.max()) - first + 1
     group = fillings.nozzle * days + fillings.day - first
     edges = group.searchsorted(np.arange(nozzles * days + 1))
@@ -101,31 +115,46 @@ def rates(fillings: Fillings, nozzles: int) -> Rates | None:
     start = np.full(len(group), _START_S)
     slowed = np.zeros(len(group))
     known = np.zeros(nozzles * days, bool)
-    for trim in _TRIMS:
+    learnt = np.zeros((nozzles, days, LEARNT))
+    for number, trim in enumerate(_TRIMS):
         flow = _flow(seconds - start, litres * (1.0 + slowed * others))
         near = np.abs(flow - medians(flow, edges)[group]) < trim
-        a, p, c, known = _learnt(group, near, seconds, litres, preset, others, (nozzles, days))
+        mine = slice(number * _SUMS, (number + 1) * _SUMS)
+        learnt[:, :, mine] = _summed(group, near, seconds, litres, preset, others, (nozzles, days))
+        a, p, c, known = _learnt(np.concatenate((earlier[:, :, mine], learnt[:, :, mine]), axis=1), days)
         start, slowed = a[group] + p[group] * preset, c[group]
     flow = _flow(seconds - start, litres * (1.0 + slowed * others))
+    learnt[:, :, -1] = medians(flow, edges).reshape(nozzles, days)
     count = np.diff(edges)
     told = known & (count >= LEAST_A_DAY)
-    centre = np.where(told, _centres(group, flow, edges, (nozzles, days)), np.nan)
+    plain = np.concatenate((earlier[:, :, -1], learnt[:, :, -1]), axis=1)
+    centre = np.where(told, _centres(group, flow, edges, plain, days), np.nan)
     kept = told[group] & np.isfinite(flow)
     row, group, flow = np.flatnonzero(kept), group[kept], flow[kept]
     excess = flow - centre[group]
     place = np.floor((excess - LOWEST) / WIDTH).astype(np.int64)
     steady = ~_turns(group, excess, nozzles * days)[group] & (place >= 0) & (place < BINS)
     cells = np.bincount(group[steady] * BINS + place[steady], minlength=nozzles * days * BINS)
-    return Rates(
+    made = Rates(
         row=row,
         nozzle=group // days,
-        day=group % days,
+        day=group % days + earlier.shape[1],
         flow_l_min=60.0 * np.exp(flow),
         excess=excess,
-        first_day=first,
+        first_day=first - earlier.shape[1],
         centre=centre.reshape(nozzles, days),
         counted=count.reshape(nozzles, days),
         histogram=cells.reshape(nozzles, days, BINS),
+        learnt=learnt,
+    )
+    if before is None:
+        return made
+    return replace(
+        made,
+        centre=np.concatenate((before.centre, made.centre), axis=1),
+        counted=np.concatenate((before.counted, made.counted), axis=1),
+        histogram=np.concatenate((before.histogram, made.histogram), axis=1),
+        learnt=np.concatenate((before.learnt, made.learnt), axis=1),
     )
 
 
@@ -133,25 +162,25 @@ def _flow(seconds: Floats, litres: Floats) -> Floats:
     return np.log(litres / np.maximum(seconds, 1.0))
 
 
-def _centres(group: Ints, flow: Floats, edges: Ints, shape: tuple[int, int]) -> Floats:
+def _centres(group: Ints, flow: Floats, edges: Ints, plain: Floats, days: int) -> Floats:
     """(groups,) each day's flow: the median of the fillings near the flow of the last days, if those are not too few.
 
-    So a day on which many fillings are slow keeps its place, and a new filter gives a new one.
+    So a day on which many fillings are slow keeps its place, and a new filter gives a new one. ``plain`` (N, D) are the
+    medians of all fillings, of which the last ``days`` are the groups.
     """
-    plain = medians(flow, edges)
     padded = np.concatenate(
-        [np.full((shape[0], _STEADY_DAYS - 1), np.inf), np.where(np.isnan(plain), np.inf, plain).reshape(shape)], 1
+        [np.full((len(plain), _STEADY_DAYS - 1), np.inf), np.where(np.isnan(plain), np.inf, plain)], 1
     )
-    lately = np.sort(np.lib.stride_tricks.sliding_window_view(padded, _STEADY_DAYS, axis=1), -1)
+    lately = np.sort(np.lib.stride_tricks.sliding_window_view(padded, _STEADY_DAYS, axis=1)[:, -days:], -1)
     middle = (np.isfinite(lately).sum(-1).clip(1) - 1) // 2
     usual = np.take_along_axis(lately, middle[..., None], -1).ravel()
     near = np.abs(flow - usual[group]) < _STEADY
     near_edges = np.concatenate(([0], np.cumsum(near)))[edges]
     steady = np.diff(near_edges) >= _STEADY_SHARE * np.diff(edges)
-    return np.where(steady, medians(flow[near], near_edges), plain)
+    return np.where(steady, medians(flow[near], near_edges), plain[:, -days:].ravel())
 
 
-def _learnt(
+def _summed(
     group: Ints,
     near: NDArray[np.bool_],
     seconds: Floats,
@@ -159,8 +188,8 @@ def _learnt(
     preset: Floats,
     others: Floats,
     shape: tuple[int, int],
-) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
-    """Of each nozzle and day (flat): a, p, c of the days up to it, and whether they are known."""
+) -> Floats:
+    """(N, D, _SUMS) what each nozzle's days say of a, p and c; nothing of days with too few fillings."""
     nozzles, days = shape
     weight = np.where(near, 1.0 / ((_NOISE * seconds) ** 2 + _CLOCK_S**2), 0.0)
     columns = (np.ones(len(seconds)), preset, litres * others, litres)
@@ -179,19 +208,23 @@ def _learnt(
     square = np.maximum(normal[:, 3, 3], 1e-12)
     left = normal[:, :3, :3] - normal[:, :3, 3, None] * normal[:, 3, None, :3] / square[:, None, None]
     rest = right[:, :3] - normal[:, :3, 3] * (right[:, 3] / square)[:, None]
-    left = np.where(full[:, None, None], left, 0.0).reshape(nozzles, days, 3, 3)
-    rest = np.where(full[:, None], rest, 0.0).reshape(nozzles, days, 3)
-    pace = np.where(full, right[:, 3] / square, 0.0).reshape(nozzles, days)
-    left, rest = _trailing(left), _trailing(rest)
-    number = _trailing(full.reshape(nozzles, days).astype(float))
-    pace = _trailing(pace) / np.maximum(number, 1.0)
+    pace = right[:, 3] / square
+    sums = np.concatenate((left.reshape(-1, 9), rest, pace[:, None], np.ones((len(pace), 1))), axis=1)
+    return np.where(full[:, None], sums, 0.0).reshape(nozzles, days, _SUMS)
+
+
+def _learnt(sums: Floats, days: int) -> tuple[Floats, Floats, Floats, NDArray[np.bool_]]:
+    """Of each nozzle and the last ``days`` (flat): a, p, c of the days up to it, and whether they are known."""
+    total = _trailing(sums)[:, -days:]
+    left, rest, number = total[..., :9].reshape(*total.shape[:2], 3, 3), total[..., 9:12], total[..., 13]
+    pace = total[..., 12] / np.maximum(number, 1.0)
     pace = np.where(pace > 0.0, pace, 1.0)
-    prior = np.zeros((nozzles, days, 3))
+    prior = np.zeros((*number.shape, 3))
     prior[..., 0], prior[..., 1] = _START_SD_S**-2, _PRESET_SD_S**-2
     prior[..., 2] = (_OTHERS_SD * pace) ** -2
     rest[..., 0] += prior[..., 0] * _START_S
     found = np.linalg.solve(left + prior[..., None] * np.eye(3), rest[..., None])[..., 0].astype(np.float64)
-    known = (number >= LEAST_DAYS) & full.reshape(nozzles, days)
+    known = (number >= LEAST_DAYS) & (sums[:, -days:, 13] > 0.0)
     return found[..., 0].ravel(), found[..., 1].ravel(), (found[..., 2] / pace).ravel(), known.ravel()
 
 

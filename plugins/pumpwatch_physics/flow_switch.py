@@ -7,18 +7,20 @@ once nobody can tell which of the two was honest: that is a note.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import methodcaller
 from typing import TYPE_CHECKING, ClassVar, Final
 
 import numpy as np
 from pydantic import Field
 
-from pumpwatch import About, Chronicle, Finding, PluginSettings, StationPast, Text, to_us
+from pumpwatch import About, Chronicle, Digests, Finding, PluginSettings, StationPast, Text, to_us
 from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch_physics.flow_fillings import digest, gathered
-from pumpwatch_physics.flow_rates import Modes, Rates, lopsided, rates, two_modes
+from pumpwatch_physics.flow_memory import FlowMemory
+from pumpwatch_physics.flow_rates import HISTORY_DAYS, LEARN_DAYS, Modes, Rates, lopsided, rates, two_modes
 from pumpwatch_physics.flow_words import BEFORE_DAYS, LEAST_SIZE, MOST_DAYS, RULE, SLOW_DAYS, Told
 
 if TYPE_CHECKING:
@@ -31,6 +33,10 @@ _WINDOWS: Final = ((1, 1), (2, 1), (4, 1), (8, 2), (16, 4), (MOST_DAYS, 8))
 _LOPSIDED: Final = 2.8
 """From which a window is worth a fit."""
 _AGAIN_DAYS: Final = 14
+_LOOKS_BACK: Final = _AGAIN_DAYS + MOST_DAYS
+"""Days before one on which whether something is told of it depends, beside their own history."""
+_REMEMBERED_DAYS: Final = _LOOKS_BACK + 14
+"""As far as the step of a day looks back, and somewhat more."""
 _LEAST_SHARE, _MOST_SHARE = 0.03, 0.5
 _BEFORE_LEAST, _SLOW_LEAST = 8, 18
 """Days of them that must be known."""
@@ -70,7 +76,7 @@ class FlowSwitch(Chronicle):
     rule: ClassVar[str] = RULE
     Settings: ClassVar[type[PluginSettings]] = FlowSwitchSettings
     every: ClassVar[timedelta] = timedelta(hours=6)
-    days: ClassVar[int] = 90
+    days: ClassVar[int] = _LOOKS_BACK + HISTORY_DAYS
     context: ClassVar[timedelta] = timedelta(0)
     lookback: ClassVar[timedelta] = timedelta(days=days + 1)
     settings: FlowSwitchSettings
@@ -94,27 +100,50 @@ class FlowSwitch(Chronicle):
         memory: MutableMapping[str, bytes] | None = None,
     ) -> Iterator[Finding]:
         """Judge the days that end in this time."""
-        offset_us = self.utc_offset_us
+        offset_us, nozzles = self.utc_offset_us, len(past.nozzles)
+        first, last = ((to_us(each) + offset_us) // DAY_US for each in (since, until))
+        needed = range(max(first - _LOOKS_BACK, min(digests, default=last)), last)
+        kept = None
+        if memory is not None and isinstance(digests, Digests):
+            kept = FlowMemory(memory, digests, nozzles, first - self.days, offset_us)
+            before = kept.rates(needed)
+            if before is not None and before.centre.shape[1] >= LEARN_DAYS - 1:
+                fresh = range(before.first_day + before.centre.shape[1], last)
+                quick = rates(
+                    gathered({day: digests[day] for day in fresh if day in digests}, offset_us), nozzles, before
+                )
+                kept.keep(quick or before, needed)
+                if self._is_quiet(quick or before, first, last):
+                    return
         fillings = gathered(digests, offset_us)
-        made = rates(fillings, len(past.nozzles))
+        made = rates(fillings, nozzles)
         if made is None:
             return
-        first = (to_us(since) + offset_us) // DAY_US - made.first_day
-        last = min((to_us(until) + offset_us) // DAY_US - made.first_day, made.centre.shape[1])
-        days = range(max(first, 0), last)
+        if kept is not None:
+            kept.keep(made, needed[-_REMEMBERED_DAYS:])
+        days = made.days(first, last)
         if not days:
             return
         told = Told(past, fillings, made, self.settings.nats, self.settings.utc_offset_h)
-        looks = _Looks(made, self.settings.nats, days.start)
+        looks = _Looks(made, self.settings.nats, days.start - _AGAIN_DAYS)
         for nozzle in np.flatnonzero(np.isfinite(made.centre).any(1)).tolist():
             for day in days:
                 modes = looks.new(nozzle, day)
                 if modes is not None:
                     yield told.modes(nozzle, day, *modes)
-        yield from self._notes(told, made, days)
+        for note in self._notes(made, days):
+            yield note(told)
 
-    def _notes(self, told: Told, made: Rates, days: range) -> Iterator[Finding]:
-        """A change of all fillings from one day to the next, and a slow fall."""
+    def _is_quiet(self, made: Rates, first: int, last: int) -> bool:
+        """Whether there is nothing to tell of first <= day < last, by what is known without single fillings."""
+        days = made.days(first, last)
+        looks = _Looks(made, self.settings.nats, days.start)
+        if any(True for nozzle in range(len(made.centre)) for day in days for _ in looks.two(nozzle, day)):
+            return False
+        return not any(True for _ in self._notes(made, days))
+
+    def _notes(self, made: Rates, days: range) -> Iterator[Callable[[Told], Finding]]:
+        """A change of all fillings from one day to the next, and a slow fall; each as it is to be told."""
         centre = made.centre
         weight = 1.0 / np.maximum(made.counted, 1)
         before = _trend(_late(centre, 2), _late(weight, 2), BEFORE_DAYS, 1.5)
@@ -131,16 +160,13 @@ class FlowSwitch(Chronicle):
         slow = (-np.expm1(-fall) >= self.settings.fall_percent / 100.0) & (fall >= _SIGMAS * here.slope_sd * SLOW_DAYS)
         slow &= np.isfinite(centre) & (here.number >= _SLOW_LEAST) & (here.scatter <= np.maximum(0.012, 0.15 * fall))
         clogged = (-long.slope * SLOW_DAYS >= 0.05) & (-long.slope >= 5.0 * long.slope_sd)
-        for nozzle, day in zip(*np.nonzero(_first(step, 7)), strict=True):
-            if day in days:
-                new_filter = bool(clogged[nozzle, day] and change[nozzle, day] > 0.0)
-                yield told.step(
-                    int(nozzle), int(day), float(change[nozzle, day]), float(noise[nozzle, day]), new_filter=new_filter
-                )
-        for nozzle, day in zip(*np.nonzero(_first(slow, _AGAIN_DAYS)), strict=True):
-            if day in days:
-                sd = float(here.slope_sd[nozzle, day]) * SLOW_DAYS
-                yield told.fall(int(nozzle), int(day), float(fall[nozzle, day]), sd)
+        for nozzle, day in np.argwhere(_first(step, 7)[:, days.start : days.stop]).tolist():
+            at = (nozzle, day + days.start)
+            new_filter = bool(clogged[at] and change[at] > 0.0)
+            yield methodcaller("step", *at, float(change[at]), float(noise[at]), new_filter=new_filter)
+        for nozzle, day in np.argwhere(_first(slow, _AGAIN_DAYS)[:, days.start : days.stop]).tolist():
+            at = (nozzle, day + days.start)
+            yield methodcaller("fall", *at, float(fall[at]), float(here.slope_sd[at]) * SLOW_DAYS)
 
 
 def _late(values: Floats, days: int) -> Floats:
@@ -184,7 +210,7 @@ class _Looks:
     """Windows of one to thirty-two days; each is fitted once, and only when it is asked for."""
 
     def __init__(self, made: Rates, nats: float, first: int) -> None:
-        """``first`` is the first day that will be asked for."""
+        """``first`` is the first day that will be looked at."""
         self._nats = nats
         self._first_day = made.first_day
         empty = np.zeros((*made.centre.shape[:1], 1, made.histogram.shape[2]), np.int64)
@@ -192,7 +218,7 @@ class _Looks:
         self._tilt = {}
         for length, step in _WINDOWS:
             ends = np.arange(-(made.first_day + 1) % step, made.centre.shape[1], step)
-            ends = ends[ends >= first - _AGAIN_DAYS]
+            ends = ends[ends >= first]
             tilt = np.zeros(made.centre.shape)
             tilt[:, ends] = lopsided(self._sums[:, ends + 1] - self._sums[:, np.maximum(ends + 1 - length, 0)])
             self._tilt[length] = tilt
@@ -229,15 +255,19 @@ class _Looks:
     def _cell(self, nozzle: int, day: int) -> int:
         return nozzle * int(self._sums.shape[1]) + day
 
-    def _best(self, nozzle: int, day: int) -> tuple[int, Modes] | None:
-        """Of the windows that end with the day, the most lopsided that has two modes."""
+    def two(self, nozzle: int, day: int) -> Iterator[tuple[int, Modes]]:
+        """Of the windows that end with the day, those that have two modes, the most lopsided first."""
         tilts = {length: float(self._tilt[length][nozzle, day]) for length, _ in _WINDOWS}
         for length in sorted(tilts, key=lambda each: (-tilts[each], each)):
             if tilts[length] < _LOPSIDED:
                 break
             modes = two_modes(self._sums[nozzle, day + 1] - self._sums[nozzle, max(day + 1 - length, 0)], self._nats)
-            if modes is None or not _LEAST_SHARE <= modes.share <= _MOST_SHARE or modes.size < LEAST_SIZE:
-                continue
+            if modes is not None and _LEAST_SHARE <= modes.share <= _MOST_SHARE and modes.size >= LEAST_SIZE:
+                yield length, modes
+
+    def _best(self, nozzle: int, day: int) -> tuple[int, Modes] | None:
+        """The first of them whose fast fillings do not follow one another."""
+        for length, modes in self.two(nozzle, day):
             if not self._in_a_row(nozzle, day, length, modes):
                 return length, modes
         return None

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _KINDS: Final[dict[str, type]] = {kind.__name__: kind for kind in (Filter, Sized, Suspicion, Claim, Track, Watch)}
 _ARRAYS: Final = frozenset({"<f8", "<f4", "<i8", "|b1"})
-_ROWS, _INTS, _COLUMNS = "rows", "ints", "columns"
+_ROWS, _INTS = "rows", "ints"
 _HEAD: Final = 8
 """Bytes that tell the length of the JSON, behind which the arrays lie."""
 
@@ -58,8 +58,6 @@ def _plain(value: Any, arrays: bytearray) -> Any:  # noqa: ANN401 - anything tha
         return ["array", [value.dtype.str, list(value.shape), at]]
     if isinstance(value, list) and len(value) > 1 and (one := _stacked(value)) is not None:
         return [_ROWS if one.ndim > 1 else _INTS, _plain(one, arrays)]
-    if isinstance(value, list) and (columns := _columns(value)) is not None:
-        return [_COLUMNS, [_plain(each, arrays) for each in columns]]
     if isinstance(value, list | tuple | set | frozenset):
         those = sorted(value) if isinstance(value, set | frozenset) else value
         return [type(value).__name__, [_plain(each, arrays) for each in those]]
@@ -73,22 +71,12 @@ def _plain(value: Any, arrays: bytearray) -> Any:  # noqa: ANN401 - anything tha
 
 def _stacked(value: list[Any]) -> NDArray[Any] | None:
     """A list of whole numbers, or of arrays that are alike, as one array: there are hundreds of them."""
-    if all(type(each) is int for each in value):
+    kinds = set(map(type, value))
+    if kinds == {int}:
         return np.array(value, np.int64)
-    first = value[0]
-    if isinstance(first, np.ndarray) and all(
-        isinstance(each, np.ndarray) and each.dtype == first.dtype and each.shape == first.shape for each in value
-    ):
-        return np.stack(value)
+    if kinds == {np.ndarray} and len({(each.dtype, each.shape) for each in value}) == 1 and value[0].ndim:
+        return np.concatenate(value).reshape(len(value), *value[0].shape)
     return None
-
-
-def _columns(value: list[Any]) -> list[list[Any]] | None:
-    """A list of tuples that are alike, column by column, each of which ``_stacked`` makes one array."""
-    if len(value) < 2 or any(type(each) is not tuple or len(each) != len(value[0]) for each in value):
-        return None
-    columns = [list(column) for column in zip(*value, strict=True)]
-    return columns if columns and all(_stacked(column) is not None for column in columns) else None
 
 
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - one of _KINDS
@@ -109,8 +97,6 @@ def _made(told: Any, arrays: memoryview) -> Any:  # noqa: ANN401 - anything that
     if word in {_ROWS, _INTS}:
         rows = _made(those, arrays)
         return list(rows) if word == _ROWS else rows.tolist()
-    if word == _COLUMNS:
-        return list(zip(*(_made(each, arrays) for each in those), strict=True))
     if word == "dict":
         return {_made(key, arrays): _made(each, arrays) for key, each in those}
     if word in {"list", "tuple", "set", "frozenset"}:

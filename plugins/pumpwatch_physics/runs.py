@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from pumpwatch import Digests, StationPast, to_us
-from pumpwatch.courses import DAY_US, Course, courses, work_on
+from pumpwatch.courses import DAY_US, Course, courses, draws_of, work_on
 from pumpwatch_physics.blocks import Columns, Day
 from pumpwatch_physics.crossing import Crossings
 from pumpwatch_physics.keeping import from_bytes, to_bytes
@@ -31,7 +31,7 @@ NATS: Final = 11.3
 """Threshold of both rules, unless the settings say another."""
 JOINED_NATS: Final = 3.0
 """More for tanks that a siphon joins: what passes between their charts is not white."""
-_WATCHES: Final = 4
+_WATCHES: Final = 5
 """How watches are made; what was remembered of others is not used."""
 SPAN_DAYS: Final = 30
 LEAD_DAYS: Final = 90
@@ -76,15 +76,18 @@ def follow(
     offset_us: int,
     threshold: float,
     memory: MutableMapping[str, bytes] | None = None,
+    crossings: Crossings | None = None,
 ) -> Iterator[Followed]:
     """Each tank of the station, span by span; claims of since < at <= until.
 
-    ``memory`` keeps each watch as it was after the last day that is over, so that only the days since are told.
+    ``memory`` keeps each watch as it was after the last day that is over, so that only the days since are told;
+    ``crossings`` are those of all these digests.
     """
+    crossings = crossings or Crossings(digests)
     known = sorted(day for day in digests if day * DAY_US - offset_us < to_us(until))
     first_span = (to_us(since) + offset_us) // DAY_US // SPAN_DAYS
     used: set[str] = set()
-    crossings: dict[int, Crossings] = {}
+    begun: dict[int, Crossings] = {}
     """By the day on which a watch begins."""
     for group in dict.fromkeys(past.manifold(tank.tank_id) for tank in past.tanks):
         nozzles = tuple(nozzle.nozzle_id for nozzle in past.nozzles if nozzle.tank_id in group)
@@ -107,7 +110,7 @@ def follow(
                 continue
             key = f"{' '.join(group)} {' '.join(nozzles)} {first} {threshold}"
             used.add(key)
-            life.crossings = crossings.setdefault(first, Crossings(digests, first))
+            life.crossings = begun.setdefault(first, crossings.begun(first))
             watch = life.watched(first, last, key, memory)
             begin = max(to_us(since), those[0] * SPAN_DAYS * DAY_US - offset_us)
             end = min(to_us(until), (those[-1] + 1) * SPAN_DAYS * DAY_US - offset_us)
@@ -192,13 +195,12 @@ def _day(told: NDArray[np.float32] | None, nozzles: int) -> Day | None:
 
 def _columns(past: StationPast, offset_us: int) -> list[tuple[Course, Columns]]:
     """Made once a past: ``courses`` keeps the courses, and each keeps its columns."""
-    found = []
-    for course in courses(past):
-        columns = course.__dict__.get("columns")
-        if columns is None:
-            columns = course.__dict__["columns"] = Columns(past, course, offset_us)
-        found.append((course, columns))
-    return found
+    those = courses(past)
+    if any("columns" not in course.__dict__ for course in those):
+        draws = draws_of(past)
+        for course in those:
+            course.__dict__["columns"] = Columns(past, course, offset_us, draws)
+    return [(course, course.__dict__["columns"]) for course in those]
 
 
 def _visits_us(past: StationPast, nozzles: tuple[str, ...]) -> list[int]:

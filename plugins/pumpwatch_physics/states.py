@@ -14,7 +14,10 @@ has the measurements.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -54,10 +57,10 @@ _RECENT: Final = ((1.5, 1), (5, BLOCKS // 2), (20, BLOCKS), (BACK_DAYS, 2 * BLOC
 """Up to so many days back every so-many-th block is a time at which a step may have begun."""
 _RARER: Final = 2.0
 """Nats by which a fault of the whole tank is less likely beforehand than one of a nozzle."""
-_EVERY: Final = np.ones(BACK_DAYS * BLOCKS + 1, np.int64)
-"""By age in blocks: of blocks so old every so-many-th is kept; of older ones none."""
-for _days, _every in reversed(_RECENT):
-    _EVERY[: math.floor(_days * BLOCKS) + 1] = _every
+_AGES: Final = [0, *(math.floor(days * BLOCKS) + 1 for days, _ in _RECENT)]
+_THINNED: Final = tuple(zip(_AGES[1:], (*(every for _, every in _RECENT[1:]), 0), strict=True))
+"""Ages in blocks at which times are thinned, and of which blocks on every so-many-th is kept then; in the end none."""
+_MOST_TIMES: Final = sum((b - a) // every + 1 for (a, b), (_, every) in zip(pairwise(_AGES), _RECENT, strict=True))
 _WORTH: Final = 5.0
 """Nats that the best single size and time must reach before the average over all is worth while."""
 _SCALE_PRIOR: Final = 400.0
@@ -100,61 +103,71 @@ class Sized:
     """The most likely first block."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Update:
-    """What a block with k coefficients told makes of n states."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Model:
+    """What never changes of a tank with N nozzles: n states, p coefficients of a block, N + 2 faults."""
 
-    step: Floats
-    """(n,) by which they move."""
-    covariance: Floats
-    """(n, n) of them afterwards."""
-    rest: Floats
-    """(k,) scores of what the states do not explain."""
-    left: Floats
-    """(k, k) its information."""
-    through: Floats
-    """(k, n) by which states take up a fault."""
+    observed: Floats
+    """(BLOCKS, p, n) what a block's coefficients are of the states, by its hour of the day."""
+    variance: Floats
+    """(n,) of the states before anything is told."""
+    keeps: Floats
+    """(n,) by what states keep of themselves in a block."""
+    kept: Floats
+    """(n, n) by what their covariance does."""
+    noise: Floats
+    """(n,) the variances they gain in a block."""
+    wander: Floats
+    """(n,) of it those of the wanders, of which there is more where a tank is noisy."""
+    faults: Floats
+    """(N + 2, p) what a fault of size 1 adds to the coefficients."""
+    fade: Floats
+    """(times, N + 2, n + 2) by what is kept in a block of steps; so large because broadcasting takes longer."""
+    sizes: Floats
+    """(N + 2, sizes) that steps of each fault may have."""
+
+
+@cache
+def _model(nozzles: int) -> _Model:
+    n, p = _FIXED + 2 * nozzles + BANDS, nozzles + 1 + BANDS
+    each, band = np.arange(nozzles), np.arange(BANDS)
+    observed = np.zeros((BLOCKS, p, n))
+    observed[:, :nozzles, :2] = 1.0
+    observed[:, each, _FIXED + each] = observed[:, each, _FIXED + nozzles + each] = 1.0
+    observed[:, nozzles, 2] = 1.0
+    observed[:, nozzles + 1 + band, _FIXED + 2 * nozzles + band] = 1.0
+    for block in range(BLOCKS):
+        angle = 2.0 * math.pi * (block + 0.5) / BLOCKS
+        observed[block, :nozzles, 3], observed[block, :nozzles, 4] = math.cos(angle), math.sin(angle)
+    days = 1.0 / BLOCKS
+    keeps, variance, noise, wander = np.ones(n), np.empty(n), np.zeros(n), np.zeros(n)
+    common, meter = slice(1, 2), slice(_FIXED + nozzles, _FIXED + 2 * nozzles)
+    variance[0], variance[2], variance[3:5] = COMMON_MEAN_SD**2, LEAK_SD_L_H**2, HOURS_SD**2
+    variance[_FIXED : _FIXED + nozzles], variance[_FIXED + 2 * nozzles :] = METER_MEAN_SD**2, CHART_SD**2
+    noise[0] = 2.0 * SEASON_SD**2 / SEASON_TAU_DAYS * days
+    for which, sd, tau in ((common, COMMON_SD, COMMON_TAU_DAYS), (meter, METER_SD, METER_TAU_DAYS)):
+        keeps[which], variance[which] = math.exp(-days / tau), sd**2
+        noise[which] = sd**2 * (1.0 - math.exp(-2.0 * days / tau))
+        wander[which] = noise[which]
+    faults = np.zeros((nozzles + 2, p))
+    faults[each, each] = 1.0
+    faults[nozzles, :nozzles] = 1.0
+    faults[nozzles + 1, nozzles] = 1.0
+    sizes = np.repeat(SIZES[None], nozzles + 2, axis=0)
+    sizes[nozzles], sizes[nozzles + 1] = TANK_SIZES, LEAKS_L_H
+    fade = np.tile(np.append(keeps, [1.0, 1.0]), (_MOST_TIMES, nozzles + 2, 1))
+    return _Model(observed, variance, keeps, keeps[:, None] * keeps, noise, wander, faults, fade, sizes)
 
 
 class Filter:
     """One tank. Blocks must be told in order; ``suspicions`` and ``size`` speak of all told so far."""
 
     def __init__(self, nozzles: int) -> None:
-        n = _FIXED + 2 * nozzles + BANDS
         self.nozzles = nozzles
         self.blocks = 0
         """Told so far."""
-        observed = np.zeros((nozzles + 1 + BANDS, n))
-        observed[:nozzles, :2] = 1.0
-        each = np.arange(nozzles)
-        observed[each, _FIXED + each] = observed[each, _FIXED + nozzles + each] = 1.0
-        observed[nozzles, 2] = 1.0
-        band = np.arange(BANDS)
-        observed[nozzles + 1 + band, _FIXED + 2 * nozzles + band] = 1.0
-        self.observed = observed
-        """(p, states) what the blocks' coefficients are of the states."""
-        days = 1.0 / BLOCKS
-        keeps, variance, noise = np.ones(n), np.empty(n), np.zeros(n)
-        common, meter = slice(1, 2), slice(_FIXED + nozzles, _FIXED + 2 * nozzles)
-        variance[0], variance[2], variance[3:5] = COMMON_MEAN_SD**2, LEAK_SD_L_H**2, HOURS_SD**2
-        variance[_FIXED : _FIXED + nozzles], variance[_FIXED + 2 * nozzles :] = METER_MEAN_SD**2, CHART_SD**2
-        noise[0] = 2.0 * SEASON_SD**2 / SEASON_TAU_DAYS * days
-        for which, sd, tau in ((common, COMMON_SD, COMMON_TAU_DAYS), (meter, METER_SD, METER_TAU_DAYS)):
-            keeps[which], variance[which] = math.exp(-days / tau), sd**2
-            noise[which] = sd**2 * (1.0 - math.exp(-2.0 * days / tau))
-        self._keeps, self._noise, self._more = keeps, noise, np.zeros(n)
-        """By what states keep of themselves in a block, the variances they gain, and what is added for the excess."""
-        for which in (common, meter):
-            self._more[which] = _WANDERING * noise[which]
-        self._kept, self._eye = keeps[:, None] * keeps, np.eye(len(observed))
-        self.state, self.covariance = np.zeros(n), np.diag(variance)
-        faults = np.zeros((nozzles + 2, len(observed)))
-        faults[each, each] = 1.0
-        faults[nozzles, :nozzles] = 1.0
-        faults[nozzles + 1, nozzles] = 1.0
-        self._faults = faults
-        self._sizes = np.repeat(SIZES[None], nozzles + 2, axis=0)
-        self._sizes[nozzles], self._sizes[nozzles + 1] = TANK_SIZES, LEAKS_L_H
+        variance = _model(nozzles).variance
+        self.state, self.covariance = np.zeros(len(variance)), np.diag(variance)
         self._surprises, self._seen = _SCALE_PRIOR, _SCALE_PRIOR
         self._before = 0.0
         """Deviations by which the last block was too strange to be believed alone; 0 for one that was not."""
@@ -162,50 +175,71 @@ class Filter:
         """Of late: the block, and the fault with its sign."""
         self.unbelieved = 0
         """Blocks that were too strange and alone."""
-        self._forget()
+        self._since: list[int] = []
+        """Blocks with which a fault may have begun, oldest first: the times."""
+        self._steps = np.zeros((_MOST_TIMES, nozzles + 2, len(variance) + 2))
+        """Of each time and fault: what the states have taken up of it (n), and num and den of its likelihood ratio.
 
-    def _forget(self) -> None:
-        faults, n = len(self._faults), len(self.state)
-        self._since: Ints = np.zeros(0, np.int64)
-        self._shift, self._num, self._den = np.zeros((0, faults, n)), np.zeros((0, faults)), np.zeros((0, faults))
+        One array with room for all times that there may be: filled anew for each block, it took most of the time.
+        """
+
+    @property
+    def observed(self) -> Floats:
+        """(p, n) what the last block's coefficients were of the states."""
+        observed: Floats = _model(self.nozzles).observed[(self.blocks - 1) % BLOCKS]
+        return observed
+
+    @property
+    def _num(self) -> Floats:
+        """(times, faults)."""
+        return self._steps[: len(self._since), :, -2]
+
+    @property
+    def _den(self) -> Floats:
+        """(times, faults)."""
+        return self._steps[: len(self._since), :, -1]
 
     def tell(self, scores: Floats, information: Floats) -> None:
         """The next block's S (p,) and G (p, p)."""
+        model, n = _model(self.nozzles), len(self.state)
         if self.blocks:
-            self.state = self.state * self._keeps
-            self.covariance = self.covariance * self._kept
-            np.einsum("ii->i", self.covariance)[:] += self._noise + self.excess * self._more
-        self._thin()
-        angle = 2.0 * math.pi * (self.blocks % BLOCKS + 0.5) / BLOCKS
-        self.observed[: self.nozzles, 3], self.observed[: self.nozzles, 4] = math.cos(angle), math.sin(angle)
+            self.state = self.state * model.keeps
+            self.covariance = self.covariance * model.kept
+            self.covariance.reshape(-1)[:: n + 1] += (
+                model.noise + self.excess * _WANDERING * model.wander
+            )  # a view: its diagonal
+        self._thin(model.fade)
         self.blocks += 1
         told = np.flatnonzero(information.any(axis=0))
         if not len(told):
             return
-        scale = self._scale()
-        scores, information = scores[told] * scale, information[told[:, None], told] * scale
+        k, faults, scale = len(told), len(model.faults), self._scale()
         observed = self.observed[told]
-        new = self._with(scores, information, observed)
-        deviations = self._deviations(new, told)
-        most = float(deviations[np.abs(deviations).argmax()])
+        given = np.empty((k, 1 + k))
+        given[:, 0], given[:, 1:] = scores[told], information[told[:, None], told]
+        given *= scale
+        given[:, 0] -= given[:, 1:] @ (observed @ self.state)
+        reach = observed @ self.covariance
+        steps = self._steps.reshape(-1, n + 2)[: len(self._since) * faults]  # a view
+        there = model.faults[:, told].reshape(-1) - (steps[:, :n] @ observed.T).reshape(-1, faults * k)
+        signature = there.reshape(-1, k)
+        pull, taken = _explained(given, observed, reach, signature)
+        # A fault that begins with the block is the last time's: by how many deviations it would explain the block.
+        deviations = [num / math.sqrt(max(den, 1e-9)) for num, den in taken[-faults:, n:].tolist()]
+        most = max(deviations, key=abs)
         heed = min(1.0, (_STRANGE / max(abs(most), _STRANGE)) ** 2)
         if heed < 1.0:
-            new = self._with(scores * heed, information * heed, observed)
-        if self._is_alone(most, int(np.abs(deviations).argmax())):
+            pull, taken = _explained(given * heed, observed, reach, signature)
+        if self._is_alone(most, deviations.index(most)):
             self.unbelieved += 1
-        times, faults = self._num.shape
-        shift = self._shift.reshape(times * faults, -1)
-        signature = self._faults[:, told] - (shift @ observed.T).reshape(times, faults, -1)
-        signature = signature.reshape(times * faults, -1)
-        self._num += (signature @ new.rest).reshape(times, faults)
-        self._den += np.einsum("ij,ij->i", signature @ new.left, signature).reshape(times, faults)
-        shift += signature @ new.through  # a view
-        self.state, self.covariance = self.state + new.step, new.covariance
-        fresh = self._den[-1, : self.nozzles] > 0.0
-        if fresh.any():
-            size = self._num[-1, : self.nozzles][fresh] ** 2 / self._den[-1, : self.nozzles][fresh] / (scale * heed)
-            self._surprises += float(np.minimum(size, 9.0).sum())
-            self._seen += float(fresh.sum())
+        steps += taken
+        self.state = self.state + pull[:, n] @ reach
+        covariance = self.covariance - reach.T @ pull[:, :n]
+        self.covariance = (covariance + covariance.T) / 2.0
+        for num, den in steps[-faults:, n:].tolist()[: self.nozzles]:
+            if den > 0.0:
+                self._surprises += min(num**2 / den / (scale * heed), 9.0)
+                self._seen += 1.0
 
     @property
     def excess(self) -> float:
@@ -215,25 +249,6 @@ class Filter:
     def _scale(self) -> float:
         """What scores and information are multiplied by: one over the variance of the noise, 1 as assumed."""
         return 1.0 / (max(self._surprises / self._seen, _SCALE_LEAST) * (1.0 + _LATER * self.excess))
-
-    def _with(self, scores: Floats, information: Floats, observed: Floats) -> _Update:
-        """What a block makes of the states, of which it tells ``observed``."""
-        seen = information @ observed
-        reach = observed @ self.covariance
-        mixed = np.linalg.solve(self._eye[: len(scores), : len(scores)] + reach @ seen.T, reach)
-        covariance = self.covariance - (reach.T @ information) @ mixed
-        covariance = (covariance + covariance.T) / 2.0
-        surprise = scores - seen @ self.state
-        step = covariance @ (observed.T @ surprise)
-        through = seen @ covariance
-        return _Update(step, covariance, surprise - seen @ step, information - through @ seen.T, through)
-
-    def _deviations(self, new: _Update, told: Ints) -> Floats:
-        """(faults,) by how many standard deviations each fault, begun with the block, would explain it better."""
-        faults = self._faults[:, told]
-        weights = np.einsum("ij,ij->i", faults @ new.left, faults)
-        deviations: Floats = faults @ new.rest / np.sqrt(np.maximum(weights, 1e-9))
-        return deviations
 
     def _is_alone(self, most: float, fault: int) -> bool:
         """Whether a block is too strange to tell by itself which fillings are short.
@@ -249,23 +264,26 @@ class Filter:
         self._stranger = [*recent, (self.blocks, signed)]
         return [each[1] for each in self._stranger].count(signed) < _AGAIN
 
-    def _thin(self) -> None:
+    def _thin(self, fade: Floats) -> None:
         """Of the times long past only some are kept; the present one is new. What is kept decays with the states."""
-        age = self.blocks - self._since
-        recent = age < len(_EVERY)
-        kept = np.flatnonzero(recent & (self._since % _EVERY[np.where(recent, age, 0)] == 0))
-        grown = [
-            np.zeros((len(kept) + 1, *each.shape[1:]), each.dtype)
-            for each in (self._since, self._shift, self._num, self._den)
-        ]
-        grown[0][:-1], grown[0][-1] = self._since[kept], self.blocks
-        np.multiply(self._shift[kept], self._keeps, out=grown[1][:-1])
-        grown[2][:-1], grown[3][:-1] = self._num[kept], self._den[kept]
-        self._since, self._shift, self._num, self._den = grown
+        count = len(self._since)
+        for age, every in _THINNED:
+            since = self.blocks - age
+            if (
+                (not every or since % every)
+                and (place := bisect_left(self._since, since)) < count
+                and self._since[place] == since
+            ):
+                del self._since[place]
+                self._steps[place : count - 1] = self._steps[place + 1 : count]
+                count -= 1
+        self._steps[:count] *= fade[:count]
+        self._steps[count] = 0.0
+        self._since.append(self.blocks)
 
     def _weights(self) -> Floats:
         """(times,) how many blocks each time stands for."""
-        age = (self.blocks - 1 - self._since) / BLOCKS
+        age = (self.blocks - 1 - np.array(self._since)) / BLOCKS
         weights = np.full(len(age), float(_RECENT[-1][1]))
         for days, every in reversed(_RECENT):
             weights[age <= days] = every
@@ -275,24 +293,24 @@ class Filter:
         """Every fault both ways, the most likely first; nothing when no fault is worth a look."""
         if (self._num**2 <= 2.0 * _WORTH * self._den).all():
             return []
-        weights = self._weights()
+        weights, sizes = self._weights(), _model(self.nozzles).sizes
         found = []
         for rising, sign in ((True, 1.0), (False, -1.0)):
-            ratios = sign * self._num[:, :, None] * self._sizes - self._den[:, :, None] * self._sizes**2 / 2.0
+            ratios = sign * self._num[:, :, None] * sizes - self._den[:, :, None] * sizes**2 / 2.0
             top = ratios.max(axis=(0, 2))
             sums = np.exp(ratios - top[:, None]) @ _LIKELY * weights[:, None]
             nats = top + np.log(sums.sum(axis=0))
             nats[self.nozzles :] -= _RARER
             best = sums.argmax(axis=0)
             found += [
-                Suspicion(fault, rising, float(nats[fault]), int(self._since[best[fault]]))
-                for fault in range(len(self._faults))
+                Suspicion(fault, rising, float(nats[fault]), self._since[best[fault]]) for fault in range(len(nats))
             ]
         return sorted(found, key=lambda each: -each.nats)
 
     def size(self, suspicion: Suspicion, confidence: float = 0.95) -> Sized:
         """The posterior of a fault's size (a share; L/h of a leak), all sizes of a logarithmic scale alike likely."""
-        least, most = 0.5 * self._sizes[suspicion.fault, 0], 2.0 * self._sizes[suspicion.fault, -1]
+        known = _model(self.nozzles).sizes[suspicion.fault]
+        least, most = 0.5 * known[0], 2.0 * known[-1]
         sizes = np.exp(np.linspace(math.log(least), math.log(most), 241))
         sign = 1.0 if suspicion.rising else -1.0
         num, den = sign * self._num[:, suspicion.fault, None], self._den[:, suspicion.fault, None]
@@ -303,7 +321,7 @@ class Filter:
         upto = np.cumsum(by_size)
         tail = (1.0 - confidence) / 2.0
         low, high = (float(np.interp(each, upto, sizes)) for each in (tail, 1.0 - tail))
-        since = int(self._since[int(likely.sum(axis=1).argmax())])
+        since = self._since[int(likely.sum(axis=1).argmax())]
         low, high = sorted((sign * low, sign * high))
         return Sized(sign * float(by_size @ sizes), low, high, since)
 
@@ -314,7 +332,7 @@ class Filter:
         self.covariance = self.covariance.copy()
         self.covariance[place, place] += (2.0 * size) ** 2
         self.covariance[1, 1] += COMMON_SD**2  # the common wander has taken some of it
-        self._forget()
+        self._since.clear()
 
     def loosen(self, share: float) -> None:
         """The chart or the probe may be another from here on: the common constant may be anywhere within ``share``."""
@@ -335,6 +353,26 @@ class Filter:
         variance = float(self.covariance[:2, :2].sum())
         return float(self.state[0] + self.state[1]), math.sqrt(max(variance, 0.0))
 
-    def latest(self) -> tuple[Floats, Floats]:
-        """(N,) scores and information of each nozzle's step as if it had begun with the last block."""
-        return self._num[-1, : self.nozzles].copy(), self._den[-1, : self.nozzles].copy()
+    def latest(self) -> Floats:
+        """(2, N) scores and information of each nozzle's step as if it had begun with the last block."""
+        return self._steps[len(self._since) - 1, : self.nozzles, -2:].T.copy()
+
+
+def _explained(given: Floats, observed: Floats, reach: Floats, signature: Floats) -> tuple[Floats, Floats]:
+    """What a block makes of n states and m steps; ``given`` (k, 1 + k): the scores that surprise, and G.
+
+    ``reach`` (k, n) is the covariance of what is ``observed`` (k, n) with the states, ``signature`` (m, k) what steps
+    of size 1 should show in the block. The information that is left when the states have taken up what they may, W =
+    (I + G·R)⁻¹·G with R = reach·observed', does for everything: (k, n + 2) W·reach, by which states take up a step, and
+    the scores that they do not explain; (m, n + 2) what is taken up of each step, and its scores and information.
+    """
+    k, n = reach.shape
+    mixed = given[:, 1:] @ (reach @ observed.T)
+    mixed.reshape(-1)[:: k + 1] += 1.0  # a view: its diagonal
+    left = np.linalg.solve(mixed, given)
+    pull = np.zeros((k, n + 2))
+    np.matmul(left[:, 1:], reach, out=pull[:, :n])
+    pull[:, n] = left[:, 0]
+    taken = signature @ pull
+    taken[:, n + 1] = np.einsum("ij,ij->i", signature @ left[:, 1:], signature)
+    return pull, taken

@@ -30,6 +30,7 @@ from pumpwatch import (
 from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch_physics import words
 from pumpwatch_physics.crossed import crossed
+from pumpwatch_physics.crossing import Crossings
 from pumpwatch_physics.noting import RULE, adjusted, worn
 from pumpwatch_physics.runs import DAYS, NATS, Followed, digest, follow
 from pumpwatch_physics.telling import Told, explained
@@ -49,7 +50,9 @@ _ADJUSTED: Final = frozenset({"calibration", "repair"})
 _LOOKED_AT: Final = _ADJUSTED | {"verification"}
 _MARKET: Final = (Department.MARKET_REGULATION,)
 
-_FOLLOWED: WeakKeyDictionary[StationPast, dict[tuple[object, ...], tuple[Followed, ...]]] = WeakKeyDictionary()
+_FOLLOWED: WeakKeyDictionary[StationPast, dict[tuple[object, ...], tuple[tuple[Followed, ...], Crossings]]] = (
+    WeakKeyDictionary()
+)
 _DIGESTS: WeakKeyDictionary[StationPast, dict[tuple[int, int], dict[str, NDArray[np.float32]]]] = WeakKeyDictionary()
 
 
@@ -105,7 +108,7 @@ class Balance(Chronicle):
         memory: MutableMapping[str, bytes] | None = None,
     ) -> Iterator[Finding]:
         """Each claim that is this rule's to tell, once a kind, thing and day."""
-        for followed in self._followed(past, digests, since, until, memory):
+        for followed in self._followed(past, digests, since, until, memory)[0]:
             seen: set[tuple[object, ...]] = set()
             short: set[int | None] = set()
             for place, (claim, onset_us) in enumerate(_with_onsets(followed)):
@@ -131,11 +134,13 @@ class Balance(Chronicle):
         since: datetime,
         until: datetime,
         memory: MutableMapping[str, bytes] | None,
-    ) -> tuple[Followed, ...]:
+    ) -> tuple[tuple[Followed, ...], Crossings]:
         kept = _FOLLOWED.setdefault(past, {})
         key = (since, until, min(digests, default=0), len(digests), self.utc_offset_us, self.settings.nats)
         if key not in kept:
-            kept[key] = tuple(follow(past, digests, since, until, self.utc_offset_us, self.settings.nats, memory))
+            crossings, nats = Crossings(digests), self.settings.nats
+            those = follow(past, digests, since, until, self.utc_offset_us, nats, memory, crossings)
+            kept[key] = (tuple(those), crossings)
         return kept[key]
 
     def _finding(
@@ -180,8 +185,9 @@ class TankBalance(Balance):
     ) -> Iterator[Finding]:
         """The claims, tanks that mirror each other, and notes of meters that were set right or are likely worn."""
         yield from super().conclude(past, digests, since, until, memory)
-        yield from crossed(past, digests, since, until, self.utc_offset_us)
-        for followed in self._followed(past, digests, since, until, memory):
+        those, crossings = self._followed(past, digests, since, until, memory)
+        yield from crossed(past, digests, since, until, self.utc_offset_us, crossings)
+        for followed in those:
             for notes in (adjusted, worn):
                 yield from notes(past, followed, digests, since, until, self.utc_offset_us)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pumpwatch_physics.blocks import Day
 
+    Bools = NDArray[np.bool_]
     Floats = NDArray[np.float64]
 
 _LEVEL_READINGS: Final = 6
@@ -100,48 +101,48 @@ class Watch:
         self.track = Track()
         self._threshold = threshold
         self._part_threshold = threshold + math.log(len(STRATA))
-        self._begun_us: int | None = None
+        self._begun_us = 0
         self._days = 0
         """With data, until now."""
-        self._starts: list[int] = []
-        """Of the blocks told, by their numbers."""
         self._waiting = 0
-        self._parts: list[tuple[Floats, Floats]] = []
+        self._parts = np.zeros((0, 2, nozzles * len(STRATA)))
+        """(days, 2, E) ``contrasts`` of the last days, the latest first."""
         self._named: set[tuple[int, int]] = set()
         self._known: dict[int, float] = {}
         """By nozzle, the size of the step that was claimed."""
         self._turns: dict[int, tuple[float, float]] = {}
         self._levelled: set[int] = set()
-        self._blocks: list[tuple[Floats, Floats]] = []
-        """(N,) scores and information of each nozzle's step as if it had begun with that block, one of the last."""
+        self._blocks: list[Floats] = []
+        """(BLOCKS, 2, N) of each of the last days: scores and information of a step that began with the block."""
         self._work: tuple[int, float, float] | None = None
         """Work on the tank, its effect not known yet: when, what all nozzles showed too much before, its deviation."""
-        self._sold: list[Floats] = []
-        """(N,) litres of each of the last blocks."""
+        self._sold = np.zeros(((USUAL_DAYS - 1) * BLOCKS + SILENT_BLOCKS - 1, nozzles))
+        """(blocks, N) litres of the last ones before a day."""
 
     def tell(self, day_us: int, day: Day | None, visits_us: Sequence[int] = (), *, worked: bool = False) -> None:
         """A day that begins then; ``visits_us`` are inspections known by its end, ``worked``: it was worked on."""
-        if self._begun_us is None:
+        if not self.filter.blocks:
             self._begun_us = day_us
         if worked and self._work is None:
             self._work = (day_us, *self.filter.common())
             self.filter.loosen(CHART_SHARE)
         before, unbelieved = self.filter.state.copy(), self.filter.unbelieved
         short = dict(self._known)
+        litres = np.zeros((BLOCKS, self.nozzles)) if day is None else day.litres.astype(float)
+        heard = ~self._silent(litres) & (day is not None and day.readings > 0.0)
         width = len(self.filter.observed)
+        scores, information = np.zeros((BLOCKS, width)), np.zeros((BLOCKS, width, width))
+        if day is not None:
+            scores[heard], information[heard] = day.scores[heard], day.information[heard]
+        blocks = np.zeros((BLOCKS, 2, self.nozzles))
+        self._blocks = [*self._blocks[-DRIFT_DAYS:], blocks]
         for block in range(BLOCKS):
-            start = day_us + block * BLOCK_US
-            self._starts.append(start)
-            sold = np.zeros(self.nozzles) if day is None else day.litres[block].astype(float)
-            self._sold = [*self._sold[-USUAL_DAYS * BLOCKS - SILENT_BLOCKS + 1 :], sold]
-            if day is None or not day.readings[block] or self._is_silent():
-                self.filter.tell(np.zeros(width), np.zeros((width, width)))
-                self._remember(np.zeros(self.nozzles), np.zeros(self.nozzles))
+            self.filter.tell(scores[block], information[block])
+            if day is None or not heard[block]:
                 continue
-            self.filter.tell(day.scores[block].astype(float), day.information[block].astype(float))
-            self._remember(*self.filter.latest())
+            blocks[block] = self.filter.latest()
             settled = max(SETTLED_US, round(_LEVEL_READINGS * BLOCK_US / float(day.readings[block])))
-            self._look(start + BLOCK_US + settled)
+            self._look(day_us + (block + 1) * BLOCK_US + settled)
         if day is not None:
             self._days += 1
             if self.filter.unbelieved == unbelieved:
@@ -156,22 +157,18 @@ class Watch:
         self.track.sd.append(sd)
         self.track.litres.append(np.zeros(n) if day is None else day.litres.sum(axis=0, dtype=float))
 
-    def _remember(self, scores: Floats, information: Floats) -> None:
-        self._blocks = [*self._blocks[-DRIFT_DAYS * BLOCKS + 1 :], (scores, information)]
-
-    def _is_silent(self) -> bool:
-        """Whether fillings of a nozzle seem to be missing: its litres would look lost."""
-        recent = np.array(self._sold[-SILENT_BLOCKS:]).sum(axis=0)
-        if len(self._sold) < USUAL_DAYS * BLOCKS or recent.all():
-            return False
-        before = self._sold[-USUAL_DAYS * BLOCKS - SILENT_BLOCKS : -SILENT_BLOCKS]
-        same = [
-            np.array(before[-day * BLOCKS :][:SILENT_BLOCKS]).sum(axis=0)
-            for day in range(1, USUAL_DAYS)
-            if len(before) >= day * BLOCKS
-        ]
-        usual = np.median(same, axis=0) if same else np.zeros(self.nozzles)
-        return bool(((recent == 0.0) & (usual > SILENT_L)).any())
+    def _silent(self, litres: Floats) -> Bools:
+        """(BLOCKS,) in which fillings of a nozzle seem to be missing, of a day: its litres would look lost."""
+        sold = np.concatenate((self._sold, litres))
+        self._sold = sold[BLOCKS:]
+        windows = np.lib.stride_tricks.sliding_window_view(sold, SILENT_BLOCKS, axis=0)
+        recent = windows.sum(axis=-1).reshape(USUAL_DAYS, BLOCKS, self.nozzles)
+        enough = self.filter.blocks + np.arange(1, BLOCKS + 1) >= USUAL_DAYS * BLOCKS
+        empty = (recent[-1] == 0.0) & enough[:, None]
+        if not empty.any():
+            return np.zeros(BLOCKS, bool)
+        silent: Bools = (empty & (np.median(recent[:-1], axis=0) > SILENT_L)).any(axis=1)
+        return silent
 
     @property
     def _is_learning(self) -> bool:
@@ -195,7 +192,7 @@ class Watch:
         n = self.nozzles
         kind = "nozzle" if best.fault < n else "tank" if best.fault == n else "leak"
         nozzle = best.fault if best.fault < n else None
-        since_us = self._starts[sized.since]
+        since_us = self._begun_us + sized.since * BLOCK_US
         drift = nozzle is not None and abs(sized.value) < DRIFT_MOST and self._is_drift(nozzle)
         self.claims.append(Claim(kind, nozzle, best.rising, at_us, since_us, sized, best.nats, rival, drift=drift))
         if nozzle is not None:
@@ -205,7 +202,8 @@ class Watch:
 
     def _is_drift(self, nozzle: int) -> bool:
         """Whether an error that grows evenly explains a nozzle's last months clearly better than one that jumped."""
-        num, den = (np.array([each[part][nozzle] for each in self._blocks]) for part in (0, 1))
+        told = np.concatenate(self._blocks)[: -(-self.filter.blocks % BLOCKS) or None]
+        num, den = told[-DRIFT_DAYS * BLOCKS :, :, nozzle].T
         step = ramp = 0.0
         for first in range(0, len(num), BLOCKS):
             ours, weight = num[first:], den[first:]
@@ -223,11 +221,10 @@ class Watch:
         information = day.information.sum(axis=0, dtype=float)
         whole = day.scores.sum(axis=0, dtype=float) - information @ known
         made = contrasts(left, day.part_own.astype(float), cross[:, :n], whole[:n], information[:n, :n])
-        self._parts = [*self._parts[-PART_DAYS + 1 :], made]
+        self._parts = np.concatenate(([made], self._parts[: PART_DAYS - 1]))
         if self._is_learning:
             return
-        num = np.cumsum([each[0] for each in reversed(self._parts)], axis=0)
-        den = np.cumsum([each[1] for each in reversed(self._parts)], axis=0)
+        num, den = np.cumsum(self._parts, axis=0).swapaxes(0, 1)
         most = np.log(len(num)) + (np.maximum(num, 0.0) ** 2 / np.maximum(2.0 * den, 1e-9)).max()
         if most < self._part_threshold:
             return  # no average over sizes exceeds the best size of all
@@ -287,7 +284,7 @@ class Watch:
 
     def _level(self, day_us: int) -> None:
         """Whether a nozzle has been beyond the legal limit from the first day on."""
-        if self._begun_us is None or self._days <= LEVEL_DAYS:
+        if self._days <= LEVEL_DAYS:
             return
         value, sd = self.filter.errors()
         for nozzle in range(self.nozzles):

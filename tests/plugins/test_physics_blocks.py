@@ -11,7 +11,8 @@ import pytest
 from worlds import staged
 
 from pumpwatch import from_us
-from pumpwatch.courses import DAY_US, courses
+from pumpwatch.courses import DAY_US, courses, draws_of
+from pumpwatch_physics import blocks
 from pumpwatch_physics.blocks import BANDS, BLOCKS, WANDER, Columns, Day, whitened
 from pumpwatch_physics.runs import digest
 from pumpwatch_physics.strata import STRATA
@@ -157,10 +158,22 @@ def test_what_is_missing_is_left_out() -> None:
     assert digest(past, day + 400, OFFSET_US) == {}
 
 
+def test_a_day_is_the_same_whichever_was_made_before(monkeypatch) -> None:
+    """Some days are made ready at once, a filling that is under way at their edge with either of them."""
+    monkeypatch.setattr(blocks, "_AHEAD_US", 2 * DAY_US)
+    past = past_of()
+    days = list(days_of(past))
+    alone = {day: digest(replace(past), day, OFFSET_US) for day in days[8:]}
+    for order in (days[8:], days[:7:-1], days[8::5] + days[10::3] + days[9::2]):
+        shared = replace(past)
+        for day in order:
+            assert digest(shared, day, OFFSET_US)["S01-T1"].tobytes() == alone[day]["S01-T1"].tobytes()
+
+
 def test_readings_about_deliveries_are_not_used() -> None:
     past = past_of()
     (course,) = courses(past)
-    columns = Columns(past, course, OFFSET_US)
+    columns = Columns(past, course, OFFSET_US, draws_of(past))
     assert len(course.rises) > 3
     for rise in course.rises:
         rows = course.rows(rise.start_us, rise.end_us + 1)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
@@ -118,14 +117,3 @@ def test_memory_does_not_grow_without_end():
         end = until(max(days))
         those = list(follow(past, marked(days), end - timedelta(days=50), end, OFFSET_US, nats, memory))
     assert 0 < len(memory) <= (runs._MOST + 1) * len(those)
-
-
-def test_tuples_that_are_alike_lie_column_by_column():
-    arrays = bytearray()
-    told = [(np.array([1.0, 2.0]), 1), (np.array([3.0, 4.0]), 2), (np.array([5.0, 6.0]), 3)]
-    head = keeping._plain(told, arrays)
-    assert len(json.dumps(head)) < 120
-    found = keeping._made(json.loads(json.dumps(head)), memoryview(bytes(arrays)))
-    assert [(list(values), number) for values, number in found] == [([1.0, 2.0], 1), ([3.0, 4.0], 2), ([5.0, 6.0], 3)]
-    mixed = [(1, 2), (3,), (4, "five")]
-    assert keeping._made(keeping._plain(mixed, bytearray()), memoryview(b"")) == mixed

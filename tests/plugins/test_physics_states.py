@@ -64,11 +64,12 @@ def test_suspicions_are_those_of_the_dense_model(monkeypatch) -> None:
     monkeypatch.setattr(model, "_STRANGE", math.inf)
     count = BLOCKS
     filter_ = Filter(NOZZLES)
-    prior, keeps, noise = filter_.covariance.copy(), filter_._keeps, filter_._noise
+    prior, constants = filter_.covariance.copy(), model._model(NOZZLES)
+    keeps = constants.keeps
     pairs, observed, noises = [], [], []
     for scores, known in rough(1, count, step(1, 0.05), 3, scale=2e5):
         scale = filter_._scale()
-        noises.append(noise + filter_.excess * filter_._more)
+        noises.append(constants.noise + filter_.excess * model._WANDERING * constants.wander)
         filter_.tell(scores, known)
         pairs.append((scores * scale, known * scale))
         observed.append(filter_.observed.copy())

@@ -192,7 +192,8 @@ def test_an_error_that_grew_evenly_is_drift() -> None:
     days = np.arange(40 * BLOCKS) / BLOCKS
     for nozzle, course in ((0, np.clip(days / 40.0, 0.0, 1.0)), (1, days >= 15.0)):
         known = np.full(len(days), 2e4)
-        for place, block in enumerate(watch._blocks):
-            block[0][nozzle], block[1][nozzle] = known[place] * 0.01 * course[place], known[place]
+        for place, those in enumerate(np.split(known, 40)):
+            mine = slice(place * BLOCKS, (place + 1) * BLOCKS)
+            watch._blocks[place][:, :, nozzle] = np.stack((those * 0.01 * course[mine], those), axis=1)
     assert watch._is_drift(0)
     assert not watch._is_drift(1)

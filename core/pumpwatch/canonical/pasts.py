@@ -6,6 +6,8 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import numpy as np
@@ -31,7 +33,7 @@ from pumpwatch.model import (
 from pumpwatch.past import SALE_COLUMNS, Chart, Levels, StationPast, sales_from
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -48,6 +50,8 @@ _WORDS: Final = ("payment", "preset_kind")
 _RENAMED: Final = {"start_us": "start", "end_us": "end"}
 _SALE_FIELDS: Final = tuple(_RENAMED.get(name, name) for name in SALE_COLUMNS if name != "nozzle")
 _READ_TRIES: Final = 3
+_RECORDS: Final = ("sales", "levels", "deliveries", "events", "identities")
+"""Of a past."""
 _LEVEL_FIELDS: Final = tuple({"at_us": "at"}.get(f.name, f.name) for f in fields(Levels))
 
 
@@ -209,14 +213,15 @@ class FarPast:
         """What the ledger says, without records."""
         return self.asked.known
 
-    def read(self) -> StationPast:
+    def read(self, touched: Touched | None = None) -> StationPast:
         """What ``Pasts.station`` gives, all of it as it was at one moment; blocks.
 
-        Raises ``NotReachable``, also where records of this span come faster than they can be read.
+        ``touched`` are the marks of a while ago, if they were asked for. Raises ``NotReachable``, also where records of
+        this span come faster than they can be read.
         """
         asked, station_id = self.asked, self.asked.known.station_id
         with self.lent.opened() as reader:
-            mark = reader.touched(station_id).between(*asked.span)
+            mark = (touched or reader.touched(station_id)).between(*asked.span)
             for _ in range(_READ_TRIES):
                 numbers = [
                     reader.numbers_of_station(kind, station_id, f, *asked.span) for kind, _, f in asked.in_numbers()
@@ -227,6 +232,10 @@ class FarPast:
                     return asked.answered(numbers, rows)
         raise NotReachable(f"{station_id}: its records change while they are read; their owner reads them himself")
 
+    def late(self, read: Callable[[], StationPast]) -> StationPast:
+        """The same past, whose records are read so when they are first looked at, if ever."""
+        return _LatePast(self.asked.known, read)
+
     def between(self, start: datetime, end: datetime) -> FarPast:
         """The same with records of another time."""
         return FarPast(self.lent, Asked(replace(self.asked.known, start=start, end=end)))
@@ -235,6 +244,25 @@ class FarPast:
         """Marks of the station's records as they are now; ask before reading. Raises ``NotReachable``."""
         with self.lent.opened() as reader:
             return reader.touched(self.asked.known.station_id)
+
+
+class _LatePast(StationPast):
+    """Its records are properties, which read; all else it has of its own."""
+
+    __class__ = property(lambda _: StationPast)  # so that ``replace`` makes a plain one
+
+    def __init__(self, registered: StationPast, read: Callable[[], StationPast]) -> None:
+        kept = {f.name: getattr(registered, f.name) for f in fields(StationPast) if f.name not in _RECORDS}
+        vars(self).update(kept, _read=read)  # it is frozen
+
+    @cached_property
+    def _records(self) -> StationPast:
+        read: Callable[[], StationPast] = vars(self)["_read"]
+        return read()
+
+
+for _name in _RECORDS:
+    setattr(_LatePast, _name, property(attrgetter(f"_records.{_name}")))
 
 
 def _names(kind: type) -> tuple[str, ...]:

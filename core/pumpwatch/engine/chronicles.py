@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -17,8 +18,10 @@ import numpy as np
 import pumpwatch
 from pumpwatch.contracts import Chronicle, Digests
 from pumpwatch.engine.shelf import Made, Memory, Shelf, SpoiltError, mark_of
+from pumpwatch.errors import NotReachable
 from pumpwatch.historian.damage import is_damage
 from pumpwatch.model import from_us, to_us
+from pumpwatch.past import Channel
 
 if TYPE_CHECKING:
     from pumpwatch.canonical import FarPast
@@ -68,6 +71,22 @@ def judge_chronicles(
     return _Judging(far, since, until, None).judge(rules)
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """Rules that share their digests, and what there is of those."""
+
+    name: str
+    rules: Sequence[Chronicle]
+    label: bytes
+    days: Sequence[int]
+    """Whose digests are wanted."""
+    labels: Mapping[int, bytes]
+    """Of the days that are over."""
+    kept: Mapping[int, tuple[bytes, Digest]]
+    runs: Sequence[tuple[Sequence[int], datetime, datetime]]
+    """Days that must be made, near one another, and the time whose records they need."""
+
+
 class _Judging:
     """One station, one period."""
 
@@ -81,56 +100,82 @@ class _Judging:
         """Put them all."""
         if not rules:
             return self._said
-        context = max(rule.context for rule in rules)
-        recent = self._far.between(earlier(self._since, context), earlier(self._until, -_INSTANT)).read()
         shared: dict[str, list[Chronicle]] = {}
         for rule in rules:
-            if missing := rule.needs - recent.channels:
-                self._said.off[rule.rule] = ", ".join(sorted(missing))
-            else:
-                shared.setdefault(_name(rule), []).append(rule)
+            shared.setdefault(_name(rule), []).append(rule)
+        tasks = []
         for name, those in shared.items():
-            try:
-                self._put(name, those, recent)
-            except (SpoiltError, sqlite3.Error):
-                raise
-            except Exception as error:  # a rule is a plugin: it may do anything
-                self._fail(those, error)
+            with self._failing(those):
+                tasks.append(self._task(name, those))
+        self._records = _Records(self._far, self._touched, [(a, b) for task in tasks for _, a, b in task.runs])
+        start, end = earlier(self._since, max(rule.context for rule in rules)), earlier(self._until, -_INSTANT)
+        recent = self._far.between(start, end).late(lambda: self._records.past(start, end).between(start, end))
+        for task in tasks:
+            with self._failing(task.rules):
+                self._put(task, recent)
         return self._said
 
-    def _fail(self, rules: Iterable[Chronicle], error: Exception) -> None:
-        for rule in rules:
-            self._said.failing[rule.rule] = f"{self._far.registered.station_id}: {type(error).__name__}: {error}"
+    @contextmanager
+    def _failing(self, rules: Iterable[Chronicle]) -> Iterator[None]:
+        """Note that these rules fail when anything does: a rule is a plugin, it may do anything."""
+        try:
+            yield
+        except (SpoiltError, sqlite3.Error, NotReachable):
+            raise
+        except Exception as error:
+            for rule in rules:
+                self._said.failing[rule.rule] = f"{self._far.registered.station_id}: {type(error).__name__}: {error}"
 
-    def _put(self, name: str, rules: Sequence[Chronicle], recent: StationPast) -> None:
-        """Rules that share their digests."""
+    def _task(self, name: str, rules: Sequence[Chronicle]) -> _Task:
+        """What is to be done for rules that share their digests."""
         one = rules[0]
         label = _code(one)
         days = self._days(one, max(rule.days for rule in rules))
         labels = {day: self._label(one, day, label) for day in days if self._is_over(one, day)}
         kept = {} if self._shelf is None else self._shelf.known(name, labels)
-        marks = {day: mark for day, (mark, _) in kept.items()}
-        digests = {day: digest for day, (_, digest) in kept.items()}
+        runs = []
+        for run in _runs([day for day in days if day not in kept], one.context.days + 1):
+            start, end = from_us(_span(one, run[0])[0]), from_us(_span(one, run[-1])[1])
+            runs.append((run, start, min(end, earlier(self._until, -_INSTANT))))
+        return _Task(name, rules, label, days, labels, kept, runs)
+
+    def _put(self, task: _Task, recent: StationPast) -> None:
+        """Make the digests that are not kept, put the rules to all of them, and keep what can be kept."""
+        rules = [rule for rule in task.rules if not self._is_off(rule, task, recent)]
+        if not rules:
+            return
+        marks = {day: mark for day, (mark, _) in task.kept.items()}
+        digests = {day: digest for day, (_, digest) in task.kept.items()}
         made = []
-        for day, digest in self._made(one, [day for day in days if day not in kept], recent):
-            digests[day] = digest
-            if day in labels:
-                made.append(Made(day, labels[day], digest))
-                marks[day] = mark_of(digest)
-        memory = Memory({} if self._shelf is None else self._shelf.memory(name, label))
+        for run, start, end in task.runs:
+            past = self._records.past(start, end)
+            for day in run:
+                digests[day] = rules[0].digest(past, day)
+                if day in task.labels:
+                    marks[day] = mark_of(digests[day])
+                    made.append(Made(day, task.labels[day], marks[day], digests[day]))
+        memory = Memory({} if self._shelf is None else self._shelf.memory(task.name, task.label))
         told = Digests({day: digests[day] for day in sorted(digests) if len(digests[day])}, marks)
         for rule in rules:
-            try:
+            with self._failing([rule]):
                 findings = list(rule.conclude(recent, told, self._since, self._until, memory))
-            except (SpoiltError, sqlite3.Error):
-                raise
-            except Exception as error:  # as above
-                self._fail([rule], error)
-            else:
                 self._said.findings += [f for f in findings if self._since < f.detected_at <= self._until]
         if self._shelf is not None:
-            first = min(days, default=0) - _KEPT_DAYS
-            self._shelf.keep(name, made, label, memory.before, memory, first)
+            first = min(task.days, default=0) - _KEPT_DAYS
+            self._shelf.keep(task.name, made, task.label, memory.before, memory, first)
+
+    def _is_off(self, rule: Chronicle, task: _Task, recent: StationPast) -> bool:
+        """Whether data are missing that the rule needs; those that are there in a part of the time are there in all.
+
+        So what is read for digests often suffices. It does not say how often tanks are read in all the time.
+        """
+        if rule.needs and task.runs:
+            part = self._records.past(*task.runs[-1][1:])
+            if part.start >= recent.start and rule.needs <= part.channels - {Channel.TANK_READINGS}:
+                return False
+        if missing := rule.needs and rule.needs - recent.channels:
+            self._said.off[rule.rule] = ", ".join(sorted(missing))
+        return bool(missing)
 
     def _days(self, rule: Chronicle, back: int) -> list[int]:
         """The days that must be told and have records."""
@@ -148,16 +193,21 @@ class _Judging:
         start, end = _span(rule, day)
         return hashlib.blake2b(code + self._registered + self._touched.between(start, end), digest_size=16).digest()
 
-    def _made(self, rule: Chronicle, days: Sequence[int], recent: StationPast) -> Iterator[tuple[int, Digest]]:
-        """Digests made anew; days that are near one another share what is read."""
-        for run in _runs(days, rule.context.days + 1):
-            start, end = from_us(_span(rule, run[0])[0]), from_us(_span(rule, run[-1])[1])
-            if start >= recent.start:
-                past = recent
-            else:
-                past = self._far.between(start, min(end, earlier(self._until, -_INSTANT))).read()
-            for day in run:
-                yield day, rule.digest(past, day)
+
+class _Records:
+    """Reads a station's records; those of a time that lies within another wanted one are read with that, once."""
+
+    def __init__(self, far: FarPast, touched: Touched, wanted: Iterable[tuple[datetime, datetime]]) -> None:
+        self._far, self._touched = far, touched
+        self._wanted = sorted(wanted, key=lambda span: span[0] - span[1])  # the longest first
+        self._read: dict[tuple[datetime, datetime], StationPast] = {}
+
+    def past(self, start: datetime, end: datetime) -> StationPast:
+        """The past with records of at least this time."""
+        span = next((each for each in self._wanted if each[0] <= start and end <= each[1]), (start, end))
+        if span not in self._read:
+            self._read[span] = self._far.between(*span).read(self._touched)
+        return self._read[span]
 
 
 def _span(rule: Chronicle, day: int) -> tuple[int, int]:

@@ -47,6 +47,8 @@ class Made:
 
     day: int
     label: bytes
+    mark: bytes
+    """``mark_of`` it."""
     digest: Digest
 
 
@@ -160,7 +162,7 @@ class Shelf:
 
         Other names may look further back; of those nobody uses any more what is a year older goes too.
         """
-        rows = [(name, self._station, one.day, one.label, mark_of(one.digest), *_packed(one.digest)) for one in made]
+        rows = [(name, self._station, one.day, one.label, one.mark, *_packed(one.digest)) for one in made]
         changed = {key: body for key, body in memory.items() if before.get(key) != body}
         gone = [key for key in before if key not in memory]
         if not rows and not changed and not gone:

@@ -6,9 +6,9 @@ The copy is laid out as section 1.6 and 2 of SQLite's file format say, which is 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -27,17 +27,26 @@ _MOST_COLUMNS: Final = 100
 """So that lengths stay what is read of them here."""
 
 
-def numbers(file: sqlite3.Connection, sql: str, given: Sequence[object], columns: int) -> NDArray[np.float64]:
-    """(n, columns) what a ``SELECT`` of numbers gives, in its order; NaN for NULL and for infinity."""
+def numbers(
+    file: sqlite3.Connection, asked: Sequence[tuple[str, Sequence[object]]], columns: int
+) -> list[NDArray[np.float64]]:
+    """(n, columns) what each ``SELECT`` of numbers gives, in its order; NaN for NULL and for infinity.
+
+    ``asked`` are the questions and what is given to them; all at once, for a copy costs as much as hundreds of rows.
+    """
     if hasattr(file, "serialize") and columns <= _MOST_COLUMNS:
         with _copy(file) as name:
             file.execute(f"CREATE TABLE {name}.copy ({', '.join(f'c{i}' for i in range(columns))})")
-            count = file.execute(f"INSERT INTO {name}.copy {sql}", given).rowcount
+            counts = [file.execute(f"INSERT INTO {name}.copy {sql}", given).rowcount for sql, given in asked]
             found = _unpacked(file.serialize(name=name), columns)
-        if found is not None and len(found) == count:
-            return found
-    rows = chain.from_iterable(file.execute(sql, given))
-    flat = np.fromiter((np.nan if value is None else value for value in rows), np.float64)
+        if found is not None and len(found) == sum(counts):
+            return [found[a:b] for a, b in pairwise(accumulate(counts, initial=0))]
+    return [_fetched(file.execute(sql, given), columns) for sql, given in asked]
+
+
+def _fetched(rows: Iterable[Sequence[object]], columns: int) -> NDArray[np.float64]:
+    """(n, columns) the rows as Python has them."""
+    flat = np.fromiter((np.nan if value is None else value for value in chain.from_iterable(rows)), np.float64)
     flat[np.isinf(flat)] = np.nan
     return flat.reshape(-1, columns)
 

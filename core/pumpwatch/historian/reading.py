@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from pumpwatch.errors import NotReachable
 from pumpwatch.historian.bulk import Numbers, Touched
 from pumpwatch.historian.layout import listed
@@ -19,8 +17,6 @@ from pumpwatch.historian.rows import SHAPES, Form, Plain, Shape
 from pumpwatch.historian.touching import touched_of
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pumpwatch.model import Record
 
 _WAIT_S: Final = 5.0
@@ -59,12 +55,15 @@ def numbers_of(
     counted = [word for name in texts for word in words[name]]
     few = len(counted) <= _MOST_WORDS
     chosen = ", ".join(_as_number(name, words.get(name)) if few or name not in words else "NULL" for name in names)
-    series: dict[str, NDArray[np.float64]] = {}
-    for subject, (where, given) in spans.items():
-        sql = f"SELECT {chosen} FROM {shape.table} WHERE {where} ORDER BY {rest}"  # noqa: S608
-        series[subject] = numbers(file, sql, (*(counted if few else ()), *given), len(names))
-        for name in () if few else texts:
-            places = {word: place for place, word in enumerate(words[name])}
+    given_words = tuple(counted) if few else ()
+    asked = [
+        (f"SELECT {chosen} FROM {shape.table} WHERE {where} ORDER BY {rest}", (*given_words, *given))  # noqa: S608
+        for where, given in spans.values()
+    ]
+    series = dict(zip(spans, numbers(file, asked, len(names)), strict=True))
+    for name in () if few else texts:
+        places = {word: place for place, word in enumerate(words[name])}
+        for subject, (where, given) in spans.items():
             rows = file.execute(f'SELECT "{name}" FROM {shape.table} WHERE {where} ORDER BY {rest}', given)  # noqa: S608
             series[subject][:, names.index(name)] = [-1 if word is None else places[str(word)] for (word,) in rows]
     return Numbers(series, words)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pumpwatch import (
+    Channel,
     Chronicle,
     DeviceEvent,
     Digests,
@@ -28,7 +29,7 @@ from pumpwatch import (
     from_us,
     to_us,
 )
-from pumpwatch.canonical import Pasts, import_folder
+from pumpwatch.canonical import FarPast, Pasts, import_folder
 from pumpwatch.database import Database, ledger_url
 from pumpwatch.detection import in_order
 from pumpwatch.engine import chronicles as chronicles_module
@@ -342,3 +343,53 @@ async def test_a_rule_that_raises_is_named_and_the_others_go_on(rig):
             said = judge_chronicles(far, [Fails(PluginSettings()), r.rule], START, until, r.kept)
         assert said.failing == {"fails": "S01: ZeroDivisionError: a bug"}
         assert said.findings
+
+
+async def test_a_step_reads_what_its_days_need_and_more_only_for_a_rule_that_looks(rig, monkeypatch):
+    class Looks(BusyDays):
+        """Needs what was told in the last time, but not of the days that are made; and looks at records."""
+
+        needs = frozenset({Channel.ENCODER})
+
+        def conclude(self, past, digests, since, until, memory=None):
+            self.past = past, replace(past, work_orders=())
+            return super().conclude(past, digests, since, until, memory)
+
+    class Lacks(BusyDays):
+        rule = "lacks"
+        needs = frozenset({Channel.TAX})
+
+    spans, read = [], FarPast.read
+
+    def noted(far, touched=None):
+        spans.append((far.registered.start, far.registered.end))
+        return read(far, touched)
+
+    until = START + timedelta(days=20, hours=2)
+    since = until - timedelta(days=5)
+    monkeypatch.setattr(FarPast, "read", noted)
+    async with rig() as r:
+        await r.ledger_has(**COUNTY)
+        await r.tell(*sales(), sale(7_000, since - timedelta(days=1), encoder_pulses=5))
+        await r.same(since, until)
+        spans.clear()
+        await r.say(since, until, r.kept)
+        end = until + timedelta(microseconds=1)
+        assert spans == [(START + timedelta(days=18), end)]
+
+        r.rule = Looks(PluginSettings())
+        await r.same(since, until)
+        spans.clear()
+        await r.say(since, until, r.kept)
+        assert spans == [(START + timedelta(days=18), end), (since - timedelta(days=2), end)]
+        pasts = await Pasts.load(r.ledger, r.historian)
+        expected = await pasts.station("S01", since - timedelta(days=2), end)
+        for past in r.rule.past:
+            assert (past.start, past.end, past.channels) == (expected.start, expected.end, expected.channels)
+            assert past.sales.end_us.tolist() == expected.sales.end_us.tolist()
+        assert type(r.rule.past[1]) is type(expected)
+        async with pasts.lent() as lent:
+            far = await pasts.far(lent, "S01", since, until)
+            said = judge_chronicles(far, [Lacks(PluginSettings())], since, until, r.kept)
+        assert said.off == {"lacks": "tax"}
+        assert not said.failing
