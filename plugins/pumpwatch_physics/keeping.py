@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from pumpwatch_physics.chance import Chance
 from pumpwatch_physics.states import Filter, Sized, Suspicion
 from pumpwatch_physics.watch import Claim, Track, Watch
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-_KINDS: Final[dict[str, type]] = {kind.__name__: kind for kind in (Filter, Sized, Suspicion, Claim, Track, Watch)}
+_KINDS: Final[dict[str, type]] = {
+    kind.__name__: kind for kind in (Chance, Filter, Sized, Suspicion, Claim, Track, Watch)
+}
 _ARRAYS: Final = frozenset({"<f8", "<f4", "<i8", "|b1"})
 _ROWS, _INTS = "rows", "ints"
 _HEAD: Final = 8

@@ -10,6 +10,7 @@ import numpy as np
 
 from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch_physics.blocks import BLOCK_US, BLOCKS, SETTLED_US
+from pumpwatch_physics.chance import Chance
 from pumpwatch_physics.states import COMMON_SD, Filter, Sized, Suspicion
 from pumpwatch_physics.strata import STRATA, contrasts
 
@@ -97,6 +98,7 @@ class Watch:
     def __init__(self, nozzles: int, threshold: float) -> None:
         self.nozzles = nozzles
         self.filter = Filter(nozzles)
+        self.chance = Chance(nozzles)
         self.claims: list[Claim] = []
         self.track = Track()
         self._threshold = threshold
@@ -132,15 +134,19 @@ class Watch:
         heard = ~self._silent(litres) & (day is not None and day.readings > 0.0)
         width = len(self.filter.observed)
         scores, information = np.zeros((BLOCKS, width)), np.zeros((BLOCKS, width, width))
+        noise = np.zeros((BLOCKS, 2, self.nozzles))
         if day is not None:
+            noise = self.chance.noise(day.information, day.litres, day.readings)
             scores[heard], information[heard] = day.scores[heard], day.information[heard]
         blocks = np.zeros((BLOCKS, 2, self.nozzles))
         self._blocks = [*self._blocks[-DRIFT_DAYS:], blocks]
         for block in range(BLOCKS):
-            self.filter.tell(scores[block], information[block])
+            self.filter.tell(*self.chance.weighed(scores[block], information[block], noise[block]))
+            if heard[block]:
+                blocks[block] = self.filter.latest()
+            self.chance.see(blocks[block, 0], blocks[block, 1], noise[block])
             if day is None or not heard[block]:
                 continue
-            blocks[block] = self.filter.latest()
             settled = max(SETTLED_US, round(_LEVEL_READINGS * BLOCK_US / float(day.readings[block])))
             self._look(day_us + (block + 1) * BLOCK_US + settled)
         if day is not None:
@@ -187,14 +193,20 @@ class Watch:
         times = FALLING_TIMES if best.fault < self.nozzles and not best.rising else 1
         if best.nats - rival.nats < times * MARGIN and self._waiting < times * PATIENT_BLOCKS:
             return
-        self._waiting = 0
-        sized = self.filter.size(best)
         n = self.nozzles
+        sized = self.filter.size(best)
+        blocks = self.filter.blocks - sized.since
+        is_short = best.fault < n and best.rising
+        if is_short and self._waiting < PATIENT_BLOCKS and self.chance.is_contested(best.fault, blocks):
+            return
+        self._waiting = 0
         kind = "nozzle" if best.fault < n else "tank" if best.fault == n else "leak"
         nozzle = best.fault if best.fault < n else None
         since_us = self._begun_us + sized.since * BLOCK_US
         drift = nozzle is not None and abs(sized.value) < DRIFT_MOST and self._is_drift(nozzle)
         self.claims.append(Claim(kind, nozzle, best.rising, at_us, since_us, sized, best.nats, rival, drift=drift))
+        if is_short:
+            self.chance.claimed(best.fault, blocks)
         if nozzle is not None:
             self._known[nozzle] = self._known.get(nozzle, 0.0) + sized.value
             self._turns.pop(nozzle, None)
@@ -221,6 +233,8 @@ class Watch:
         information = day.information.sum(axis=0, dtype=float)
         whole = day.scores.sum(axis=0, dtype=float) - information @ known
         made = contrasts(left, day.part_own.astype(float), cross[:, :n], whole[:n], information[:n, :n])
+        varied = self.chance.contrasted(information, day.litres.sum(axis=0, dtype=float), float(day.readings.sum()))
+        made = (made[0] / np.repeat(varied, parts), made[1] / np.repeat(varied, parts))
         self._parts = np.concatenate(([made], self._parts[: PART_DAYS - 1]))
         if self._is_learning:
             return
