@@ -201,6 +201,7 @@ async def rig(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
         monkeypatch.setattr(lines, pause, 1e6)
     monkeypatch.setattr(opcua, "PERIOD_S", 0.02)
     clock = FakeClock(START)
+    monkeypatch.setattr(opcua, "wall_clock", clock.now)
     fleet = Fleet(
         name="every",
         stations=Stations(count=1, hours="flat", demand=20.0, outages=False, tanks=2, nozzles_per_tank=4),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeAlias
 
 from asyncua import ua
@@ -98,7 +99,7 @@ class _Tree:
         for place, (node, read, before) in enumerate(self._readings):
             now = read()
             if not _same(now, before):
-                await node.write_value(ua.Variant(now, _TYPES[type(now)]))
+                await node.write_value(_stamped(now))
                 self._readings[place] = (node, read, now)
 
     async def _folder(self, parent: Node, path: str, name: str) -> Node:
@@ -115,6 +116,7 @@ class _Tree:
             value = read()
             variant = ua.Variant(value, _TYPES[type(value)])
             node = await add(self._id(f"{path}.{name}"), ua.QualifiedName(name, self._index), variant)
+            await node.write_value(_stamped(value))
             self._readings.append((node, read, value))
 
     async def _dispenser(self, station: Node, dispenser: DispenserView) -> None:
@@ -198,6 +200,16 @@ def _same(now: Value, before: Value) -> bool:
 def _health(dispenser: DispenserView) -> int:
     """NORMAL (0) or FAILURE (1) as OPC 10000-100 numbers them; a self-locked nozzle is a failure."""
     return int(any(nozzle.state is NozzleState.LOCKED for nozzle in dispenser.nozzles))
+
+
+def wall_clock() -> datetime:
+    """What the server takes the time from; the county's own may run faster."""
+    return datetime.now(UTC)
+
+
+def _stamped(value: Value) -> ua.DataValue:
+    at = ua.DateTime.fromtimestamp(wall_clock().timestamp(), UTC)
+    return ua.DataValue(ua.Variant(value, _TYPES[type(value)]), SourceTimestamp=at)
 
 
 async def _refresh(server: Server, tree: _Tree) -> None:
