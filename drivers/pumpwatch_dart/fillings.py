@@ -92,6 +92,13 @@ class Filling:
         """Whether its figures are known."""
         return self.volume is not None and self.amount is not None
 
+    @property
+    def way(self) -> dict[str, str]:
+        """How it became known, where that was not by the display at rest in a sound frame."""
+        if self.by_totalizer:
+            return {"rebuilt": "totalizer"}
+        return {"end": "damaged"} if self.damaged else {}
+
     def settle(self, shown: Shown) -> None:
         """These are its figures."""
         self.volume, self.amount = shown.volume, shown.amount

@@ -16,7 +16,7 @@ ETX, DLE, STOP = 0x03, 0x10, 0xFA
 LONGEST = 256
 """Bytes of a frame before ``FA`` is escaped, by the specification."""
 _SHORTEST = 6
-"""Bytes of a DATA frame up to its checksum, with a transaction of no content."""
+"""Bytes of a DATA frame with a transaction of no content, its checksum included and its end not."""
 KEPT = 2 * LONGEST + 8
 """Bytes kept while no frame ends; overflow policy: the oldest are dropped."""
 

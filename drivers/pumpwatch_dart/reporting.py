@@ -174,11 +174,7 @@ class Reporter:
             preset_kind=None if preset is None else "litres" if by_volume else "money",
             preset_value=_point(preset, decimals.volume if by_volume else decimals.amount),
             raw=filling.raw,
-            attributes={"rebuilt": "totalizer"}
-            if filling.by_totalizer
-            else {"end": "damaged"}
-            if filling.damaged
-            else {},
+            attributes=filling.way,
         )
 
     def _nobodys(self, index: int, address: int, filling: Filling) -> DeviceEvent:

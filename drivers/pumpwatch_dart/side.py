@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from pumpwatch import NozzleState
 from pumpwatch_dart.book import Book
 from pumpwatch_dart.fillings import Decimals, Filling
-from pumpwatch_dart.traffic import FromController, FromPump, Perhaps
+from pumpwatch_dart.traffic import FromController, FromPump, Mended
 from pumpwatch_dart.transactions import (
     Alarm,
     Identity,
@@ -98,7 +98,7 @@ class Side:
 
     # ------------------------------------------------------------ hearing
 
-    def hear(self, heard: FromPump | FromController | Perhaps, now: datetime, since: datetime | None = None) -> None:
+    def hear(self, heard: FromPump | FromController | Mended, now: datetime, since: datetime | None = None) -> None:
         """Take what was said to or by this pump.
 
         ``since``: the pump volunteered it to us, its only listener, who last heard it then. So a filling of which
@@ -107,7 +107,7 @@ class Side:
         if isinstance(heard, FromController):
             self._obeys(heard)
             return
-        if isinstance(heard, Perhaps):
+        if isinstance(heard, Mended):
             self._confirm(heard, now)
             return
         self.alive = now
@@ -129,7 +129,7 @@ class Side:
         if report is not None and not report.out and status not in _RUNS:
             self._phase, self._in_use = NozzleState.IDLE, None
 
-    def _confirm(self, heard: Perhaps, now: datetime) -> None:
+    def _confirm(self, heard: Mended, now: datetime) -> None:
         """The filling under way has ended if a damaged frame says so, and of it nothing but what is known."""
         status, report, shown = _one(heard.facts, Status), _one(heard.facts, NozzleReport), _one(heard.facts, Shown)
         running = self._running
@@ -138,7 +138,8 @@ class Side:
         known = shown == running.shown and report.price == running.price and report.nozzle in {0, running.nozzle}
         if known and self._decimals.agree(shown, report.price):
             running.damaged = True
-            self.hear(FromPump(heard.address, (shown, report, Status.COMPLETED), raw=heard.raw), now)
+            end: tuple[Fact, ...] = (shown, report) if status is None else (shown, report, status)
+            self.hear(FromPump(heard.address, end, raw=heard.raw), now)
 
     def tick(self, now: datetime) -> None:
         """Time passes; what the pump does meanwhile is known only as far as it is heard."""

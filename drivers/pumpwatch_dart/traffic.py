@@ -47,7 +47,7 @@ class FromController:
 
 
 @dataclass(frozen=True, slots=True)
-class Perhaps:
+class Mended:
     """What a pump has said if of its frame, which fails its check, one byte is wrong: it may confirm, never tell."""
 
     address: int
@@ -55,7 +55,7 @@ class Perhaps:
     raw: bytes
 
 
-Heard: TypeAlias = FromPump | FromController | Perhaps
+Heard: TypeAlias = FromPump | FromController | Mended
 
 
 class Counting:
@@ -107,7 +107,7 @@ class Traffic:
             case Kind.DATA:
                 return self._data(frame)
             case Kind.NOISE:
-                return _perhaps(frame)
+                return _mended(frame)
             case Kind.EOT:
                 return FromPump(frame.address)
             case Kind.POLL | Kind.ACKPOLL:
@@ -149,7 +149,7 @@ class Traffic:
         return self._counts.setdefault((address, sender), Counting())
 
 
-def _perhaps(frame: Frame) -> Perhaps | None:
+def _mended(frame: Frame) -> Mended | None:
     """What a damaged frame may have said, if only a pump can have said so and nothing else comes into question."""
     readings = []
     for whole in frame.mended:
@@ -159,4 +159,4 @@ def _perhaps(frame: Frame) -> Perhaps | None:
     if len(readings) != 1 or from_controller(readings[0][0][2:]) is not None:
         return None
     ((whole, facts),) = readings
-    return Perhaps(whole[0], facts, frame.raw)
+    return Mended(whole[0], facts, frame.raw)

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from worlds import staged
+from worlds import one_tank
 
 from pumpwatch import from_us
 from pumpwatch.courses import DAY_US, courses, draws_of
@@ -23,9 +23,7 @@ OFFSET_US = 8 * 3_600_000_000
 
 @lru_cache(maxsize=4)
 def past_of(seed=3, days=24):
-    staging = staged(
-        count=1, days=days, seed=seed, tanks=1, nozzles_per_tank=4, tank_litres=30_000, sales_per_nozzle_day=65
-    )
+    staging = one_tank(days=days, seed=seed)
     return station_past(staging, "S01")
 
 

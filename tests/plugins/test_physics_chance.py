@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from worlds import staged
+from worlds import one_tank
 
 from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch_physics import chance as chance_module
@@ -28,16 +28,7 @@ STRAY = (0.27 / 1.27) ** 2 * 0.2 * 0.8
 @lru_cache(maxsize=4)
 def days_of(days, seed, *scenarios):
     """A simulated tank's days, and when they begin."""
-    staging = staged(
-        *map(dict, scenarios),
-        count=1,
-        days=days,
-        seed=seed,
-        tanks=1,
-        nozzles_per_tank=NOZZLES,
-        tank_litres=30_000,
-        sales_per_nozzle_day=65,
-    )
+    staging = one_tank(*map(dict, scenarios), days=days, seed=seed, nozzles=NOZZLES)
     past = station_past(staging, "S01")
     first = (staging.start_us + 8 * HOUR_US) // DAY_US
     made = [digest(past, first + day, 8 * HOUR_US) for day in range(days)]

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from worlds import staged
+from worlds import one_tank
 
 from pumpwatch import Channel, Department, Severity, WorkOrder, from_us
 from pumpwatch.detection.arbitration import arbitrate
@@ -30,17 +30,9 @@ RULES = [rule(rule.Settings()) for rule in (TankBalance, SelectiveDelivery)]
 
 @lru_cache(maxsize=8)
 def _past(days, seed, tank_reading_minutes, nozzles, scenario):
-    staging = staged(
-        *([dict(scenario)] if scenario else []),
-        count=1,
-        days=days,
-        seed=seed,
-        tanks=1,
-        nozzles_per_tank=nozzles,
-        tank_litres=30_000,
-        sales_per_nozzle_day=65,
-        **({"tank_reading_minutes": tank_reading_minutes} if tank_reading_minutes else {}),
-    )
+    readings = {"tank_reading_minutes": tank_reading_minutes} if tank_reading_minutes else {}
+    happens = [dict(scenario)] if scenario else []
+    staging = one_tank(*happens, days=days, seed=seed, nozzles=nozzles, **readings)
     return station_past(staging, "S01"), from_us(staging.start_us) + timedelta(days=60, hours=1)
 
 

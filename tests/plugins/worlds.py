@@ -38,6 +38,12 @@ def staged(
     return stage(Fleet.model_validate(plan), START)
 
 
+def one_tank(*scenarios: dict[str, object], nozzles: int = 4, **more: object) -> Staging:
+    """As ``staged``: one station with one tank."""
+    size = {"nozzles_per_tank": nozzles, "tank_litres": 30_000, "sales_per_nozzle_day": 65}
+    return staged(*scenarios, count=1, tanks=1, **size, **more)
+
+
 @lru_cache(maxsize=16)
 def _world(name: str, station: str, days: int, seed: int, more: tuple[tuple[str, Any], ...]) -> tuple[StationPast, Any]:
     parameters = dict(more)
