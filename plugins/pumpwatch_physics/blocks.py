@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, Course, litres_20c, wrong_clocks
+from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US, NOISE_DAYS, Course, litres_20c, wrong_clocks
 from pumpwatch_physics.strata import STRATA
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ _CLOCK_US: Final = 40 * MINUTE_US
 """About a clock that was told to be wrong; no more, or whoever turns clocks blinds the tank."""
 _AHEAD_US: Final = 32 * DAY_US
 """So much is made ready at once: for the step of one day nearly nothing, and months not day by day."""
+_LEAST_DIPS: Final = 6
+_DIP_LEAST_L: Final = 3.0
 _BEFORE_RISE: Final = 1.5
 """Readings before a delivery: unloading has begun, the surface moves, and the level does not show it yet."""
 
@@ -144,6 +146,12 @@ class Columns:
     def usable(self) -> NDArray[np.bool_]:
         """(n,) readings that are level: not stirred by a delivery, work or draws that are poured back."""
         course = self.course
+        if course.is_coarse:
+            # From a dip to the next the fuel has come to rest; which hour it came is not known.
+            usable = np.ones(len(course.at_us), bool)
+            for span in (*course.unsure, *self._clocks):
+                usable[slice(*np.searchsorted(course.at_us, span))] = False
+            return usable
         usable = ~course.stirred
         for rise in course.rises:
             begin = rise.start_us - round(_BEFORE_RISE * course.step_us)
@@ -153,6 +161,27 @@ class Columns:
         for span in self._clocks:
             usable[slice(*np.searchsorted(course.at_us, span))] = False
         return usable
+
+    @cached_property
+    def _risen(self) -> NDArray[np.bool_]:
+        """(n − 1,) differences between readings in which fuel came."""
+        course = self.course
+        risen = np.zeros(len(course.at_us) - 1, bool)
+        for rise in course.rises:
+            risen[slice(*np.searchsorted(course.at_us, [rise.start_us, rise.end_us]))] = True
+        return risen
+
+    def _noise_l(self, start_us: int) -> float:
+        """Of one reading, known when a day begins; of dips from how much they differ where no fuel came."""
+        if not self.course.is_coarse:
+            return self.course.noise_l(start_us - 1)
+        rows = self.course.rows(start_us - NOISE_DAYS * DAY_US, start_us)
+        between = slice(rows.start, max(rows.stop - 1, rows.start))
+        steps = np.diff(self.course.book_ml[rows])[~self._risen[between]] / 1000.0
+        if len(steps) < _LEAST_DIPS:
+            return self.course.noise_l(start_us - 1)
+        apart = np.sort(np.abs(steps - _middle(np.rint(steps).astype(np.int64))))
+        return max(1.4826 * float(apart[len(apart) // 2]) / math.sqrt(2.0 + WANDER**2), _DIP_LEAST_L)
 
     def _sold(self, rows: slice) -> Ints:
         """What is ready of these readings; where they are not, they and those of the next days are made so."""
@@ -167,7 +196,7 @@ class Columns:
         """The day that begins then."""
         course, n = self.course, len(self.course.nozzles)
         p, parts = n + 1 + BANDS, len(STRATA)
-        noise = course.noise_l(start_us - 1)
+        noise = self._noise_l(start_us)
         rows = course.rows(start_us - max(WARM_US, 2 * course.step_us), start_us + DAY_US + 1)
         at = course.at_us[rows]
         scores, information = np.zeros((BLOCKS, p)), np.zeros((BLOCKS, p, p))
@@ -211,6 +240,10 @@ class Columns:
         usable = self.usable[rows]
         whole: NDArray[np.bool_] = usable[1:] & usable[:-1] & (gap <= _GAP_STEPS * _middle(gap))
         jumps = np.abs(book) > _OUTLIER * math.sqrt(2.0) * noise + _SHORT_MOST * sold
+        if self.course.is_coarse:
+            risen = self._risen[rows.start : rows.stop - 1]
+            whole &= ~risen
+            jumps &= ~risen
         whole &= ~jumps
         # A reading, or a filling's time, that is off makes two jumps, one up and one down: neither without the other.
         whole[1:] &= ~jumps[:-1]
@@ -227,7 +260,7 @@ class Columns:
         level = np.empty((len(chosen), 2))
         for first, last in pairwise([*begins.tolist(), len(chosen)]):
             row, end = int(chosen[first]), int(chosen[last - 1]) + 2
-            begun = _middle(book_ml[row : min(row + _BEGIN, end)])
+            begun = _middle(book_ml[row : min(row + level_readings(self.course.step_us), end)])
             sold = begun - sold_ml[row:end]
             level[first:last, 0], level[first:last, 1] = sold[:-1], sold[1:]
         low = self._width_l * np.arange(BANDS)
@@ -242,8 +275,11 @@ def _middle(values: Ints) -> float:
     return float(those[(len(those) - 1) // 2] + those[len(those) // 2]) / 2.0
 
 
-_BEGIN: Final = 6
-"""Readings of a piece that tell its level."""
+def level_readings(step_us: float) -> int:
+    """How many readings of a piece tell its level: those of its first hour, six at most."""
+    return max(min(6, int(HOUR_US // max(step_us, 1.0))), 1)
+
+
 SETTLED_US: Final = 30 * MINUTE_US
 """After a block's end every filling that was under way is recorded."""
 

@@ -41,11 +41,15 @@ LEAKS_L_H: Final = np.array([0.3, 0.45, 0.6, 0.8, 1.1, 1.5, 2.5, 5.0])
 """Of a leak (0.1, 0.2 and 0.5 gallons an hour are 0.38, 0.76 and 1.9 L/h)."""
 COMMON_MEAN_SD: Final = 0.006
 """Of the constant common loss: vapour, chart scale and line temperature (``detection.md`` A3)."""
-COMMON_SD, COMMON_TAU_DAYS = 0.001, 10.0
 METER_MEAN_SD: Final = 0.0015
 """Of a nozzle's constant error: honest meters lie within ±0.3 %."""
 METER_SD, METER_TAU_DAYS = 0.0005, 60.0
-SEASON_SD, SEASON_TAU_DAYS = 0.001, 90.0
+COMMON_SD, COMMON_TAU_DAYS = 0.001, 10.0
+USUAL_NOISE_L: Final = 3.0
+"""Of one reading of a gauge with which the common loss wanders by ``COMMON_SD``."""
+_BY_NOISE: Final = 0.65
+"""Powers of the noise with which it wanders more: 0.2 % at 8 L (``detection.md`` B3)."""
+SEASON_SD, SEASON_TAU_DAYS = 0.0003, 90.0
 """Of the season's, in the common constant: line temperature and vapour."""
 HOURS_SD: Final = 0.0006
 """Of what the hour of the day does: 6 °C between noon and night, a tenth of it in the meter, 0.12 % for each."""
@@ -55,18 +59,21 @@ _FIXED: Final = 5
 """States before the nozzles': common constant, common wander, leak, two for the hours."""
 _RECENT: Final = ((1.5, 1), (5, BLOCKS // 2), (20, BLOCKS), (BACK_DAYS, 2 * BLOCKS))
 """Up to so many days back every so-many-th block is a time at which a step may have begun."""
-_RARER: Final = 2.0
-"""Nats by which a fault of the whole tank is less likely beforehand than one of a nozzle."""
+_RESTS_DAYS, _RESTS = 8.0, 0.5
+"""In about so many days a step of the leak comes to be worth so much more than its blocks say: the level wanders back,
+which they do not know. Without it honest steps of it deviated by 0.96, 0.85, 0.80, 0.75 after 1, 10, 20, 45 days."""
+_RARER: Final = np.array([2.0, 3.0])
+"""Nats by which a fault of the whole tank, and a leak, are less likely beforehand than one of a nozzle."""
 _AGES: Final = [0, *(math.floor(days * BLOCKS) + 1 for days, _ in _RECENT)]
 _THINNED: Final = tuple(zip(_AGES[1:], (*(every for _, every in _RECENT[1:]), 0), strict=True))
 """Ages in blocks at which times are thinned, and of which blocks on every so-many-th is kept then; in the end none."""
 _MOST_TIMES: Final = sum((b - a) // every + 1 for (a, b), (_, every) in zip(pairwise(_AGES), _RECENT, strict=True))
 _WORTH: Final = 5.0
 """Nats that the best single size and time must reach before the average over all is worth while."""
-_SCALE_PRIOR: Final = 400.0
+_SCALE_PRIOR: Final = 60.0
 """Standardised surprises of unit variance that are taken as seen before the first, when noise is learned."""
-_STRANGE: Final = 4.0
-"""Deviations, beyond which a block counts as if it were so strange: none alone is worth more than 8 nats."""
+_STRANGE: Final = 4.6
+"""Deviations, beyond which a block counts as if it were so strange: none alone is worth an alarm."""
 _TOO_STRANGE: Final = 5.5
 """Deviations, beyond which a block that is alone does not tell which fillings are short."""
 _AGAIN, _AGAIN_DAYS = 3, 14
@@ -169,6 +176,10 @@ class Filter:
         variance = _model(nozzles).variance
         self.state, self.covariance = np.zeros(len(variance)), np.diag(variance)
         self._surprises, self._seen = _SCALE_PRIOR, _SCALE_PRIOR
+        self.noise_l = USUAL_NOISE_L
+        """Of one reading."""
+        self._gained = np.zeros(len(variance))
+        """(n,) the variances that the states gain in a block of this day."""
         self._before = 0.0
         """Deviations by which the last block was too strange to be believed alone; 0 for one that was not."""
         self._stranger: list[tuple[int, int]] = []
@@ -202,18 +213,18 @@ class Filter:
     def tell(self, scores: Floats, information: Floats) -> None:
         """The next block's S (p,) and G (p, p)."""
         model, n = _model(self.nozzles), len(self.state)
+        if self.blocks % BLOCKS == 0:
+            self._begin_day(model)
         if self.blocks:
             self.state = self.state * model.keeps
             self.covariance = self.covariance * model.kept
-            self.covariance.reshape(-1)[:: n + 1] += (
-                model.noise + self.excess * _WANDERING * model.wander
-            )  # a view: its diagonal
+            self.covariance.reshape(-1)[:: n + 1] += self._gained  # a view: its diagonal
         self._thin(model.fade)
         self.blocks += 1
         told = np.flatnonzero(information.any(axis=0))
         if not len(told):
             return
-        k, faults, scale = len(told), len(model.faults), self._scale()
+        k, faults, scale = len(told), len(model.faults), self.scale
         observed = self.observed[told]
         given = np.empty((k, 1 + k))
         given[:, 0], given[:, 1:] = scores[told], information[told[:, None], told]
@@ -242,11 +253,25 @@ class Filter:
                 self._seen += 1.0
 
     @property
+    def common_sd(self) -> float:
+        """Of the common loss's wander, a share: a gauge that is bad at its level is bad at what warmth does to it."""
+        return COMMON_SD * math.pow(max(self.noise_l / USUAL_NOISE_L, 1.0), _BY_NOISE)
+
+    def _begin_day(self, model: _Model) -> None:
+        """How much the wanders are to be from here on."""
+        share = (self.common_sd / COMMON_SD) ** 2
+        if not self.blocks:
+            self.covariance[1, 1] *= share
+        self._gained = model.noise + self.excess * _WANDERING * model.wander
+        self._gained[1] *= share
+
+    @property
     def excess(self) -> float:
         """By what share of the assumed variance the blocks vary more than that; 0 when they vary less."""
         return max(self._surprises / self._seen - 1.0, 0.0)
 
-    def _scale(self) -> float:
+    @property
+    def scale(self) -> float:
         """What scores and information are multiplied by: one over the variance of the noise, 1 as assumed."""
         return 1.0 / (max(self._surprises / self._seen, _SCALE_LEAST) * (1.0 + _LATER * self.excess))
 
@@ -289,14 +314,22 @@ class Filter:
             weights[age <= days] = every
         return weights
 
+    def _worth(self) -> Floats:
+        """(times, faults, 1) by how much more than its blocks say a step tells, by its age."""
+        worth = np.ones((len(self._since), self.nozzles + 2, 1))
+        age = (self.blocks - np.array(self._since)) / BLOCKS
+        worth[:, -1, 0] += _RESTS * (1.0 - np.exp(-age / _RESTS_DAYS))
+        return worth
+
     def suspicions(self) -> list[Suspicion]:
         """Every fault both ways, the most likely first; nothing when no fault is worth a look."""
         if (self._num**2 <= 2.0 * _WORTH * self._den).all():
             return []
         weights, sizes = self._weights(), _model(self.nozzles).sizes
-        found = []
+        found, worth = [], self._worth()
+        num, den = self._num[:, :, None] * worth, self._den[:, :, None] * worth
         for rising, sign in ((True, 1.0), (False, -1.0)):
-            ratios = sign * self._num[:, :, None] * sizes - self._den[:, :, None] * sizes**2 / 2.0
+            ratios = sign * num * sizes - den * sizes**2 / 2.0
             top = ratios.max(axis=(0, 2))
             sums = np.exp(ratios - top[:, None]) @ _LIKELY * weights[:, None]
             nats = top + np.log(sums.sum(axis=0))
@@ -313,7 +346,9 @@ class Filter:
         least, most = 0.5 * known[0], 2.0 * known[-1]
         sizes = np.exp(np.linspace(math.log(least), math.log(most), 241))
         sign = 1.0 if suspicion.rising else -1.0
-        num, den = sign * self._num[:, suspicion.fault, None], self._den[:, suspicion.fault, None]
+        worth = self._worth()[:, suspicion.fault]
+        num = sign * self._num[:, suspicion.fault, None] * worth
+        den = self._den[:, suspicion.fault, None] * worth
         ratios = num * sizes - den * sizes**2 / 2.0
         likely = np.exp(ratios - ratios.max()) * self._weights()[:, None]
         by_size = likely.sum(axis=0)
@@ -331,7 +366,7 @@ class Filter:
         place = _FIXED + fault if fault < n else 0 if fault == n else 2
         self.covariance = self.covariance.copy()
         self.covariance[place, place] += (2.0 * size) ** 2
-        self.covariance[1, 1] += COMMON_SD**2  # the common wander has taken some of it
+        self.covariance[1, 1] += self.common_sd**2  # the common wander has taken some of it
         self._since.clear()
 
     def loosen(self, share: float) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from pumpwatch.courses import DAY_US, HOUR_US
-from pumpwatch_physics.blocks import BLOCK_US, BLOCKS, SETTLED_US
+from pumpwatch_physics.blocks import BLOCK_US, BLOCKS, SETTLED_US, level_readings
 from pumpwatch_physics.chance import Chance
-from pumpwatch_physics.states import COMMON_SD, Filter, Sized, Suspicion
+from pumpwatch_physics.states import Filter, Sized, Suspicion
 from pumpwatch_physics.strata import STRATA, contrasts
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     Bools = NDArray[np.bool_]
     Floats = NDArray[np.float64]
 
-_LEVEL_READINGS: Final = 6
-"""So many readings after its end a block changes no more: a piece's level is the median of its first ones."""
 LEARN_DAYS: Final = 21
 """At the beginning: what a tank's constants are must be known before anything is claimed."""
 MARGIN: Final = 2.0
@@ -138,6 +136,7 @@ class Watch:
         if day is not None:
             noise = self.chance.noise(day.information, day.litres, day.readings)
             scores[heard], information[heard] = day.scores[heard], day.information[heard]
+            self.filter.noise_l = day.noise_l
         blocks = np.zeros((BLOCKS, 2, self.nozzles))
         self._blocks = [*self._blocks[-DRIFT_DAYS:], blocks]
         for block in range(BLOCKS):
@@ -147,7 +146,9 @@ class Watch:
             self.chance.see(blocks[block, 0], blocks[block, 1], noise[block])
             if day is None or not heard[block]:
                 continue
-            settled = max(SETTLED_US, round(_LEVEL_READINGS * BLOCK_US / float(day.readings[block])))
+            step_us = BLOCK_US / float(day.readings[block])
+            # Until the readings that tell the level of a piece are there, a block may change.
+            settled = max(SETTLED_US, round(level_readings(step_us) * step_us))
             self._look(day_us + (block + 1) * BLOCK_US + settled)
         if day is not None:
             self._days += 1
@@ -234,7 +235,8 @@ class Watch:
         whole = day.scores.sum(axis=0, dtype=float) - information @ known
         made = contrasts(left, day.part_own.astype(float), cross[:, :n], whole[:n], information[:n, :n])
         varied = self.chance.contrasted(information, day.litres.sum(axis=0, dtype=float), float(day.readings.sum()))
-        made = (made[0] / np.repeat(varied, parts), made[1] / np.repeat(varied, parts))
+        noisier = np.repeat(varied, parts) / min(self.filter.scale, 1.0)
+        made = (made[0] / noisier, made[1] / noisier)
         self._parts = np.concatenate(([made], self._parts[: PART_DAYS - 1]))
         if self._is_learning:
             return
@@ -323,7 +325,7 @@ class Watch:
         since_us, before, before_sd = self._work
         self._work = None
         after, after_sd = self.filter.common()
-        moved, sd = after - before, math.hypot(before_sd, after_sd, math.sqrt(2.0) * COMMON_SD)
+        moved, sd = after - before, math.hypot(before_sd, after_sd, math.sqrt(2.0) * self.filter.common_sd)
         if self._is_learning or abs(moved) < max(CHART_LEAST, CHART_SIGMAS * sd):
             return
         sized = Sized(moved, moved - 1.96 * sd, moved + 1.96 * sd, 0)

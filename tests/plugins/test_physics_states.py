@@ -68,9 +68,9 @@ def test_suspicions_are_those_of_the_dense_model(monkeypatch) -> None:
     keeps = constants.keeps
     pairs, observed, noises = [], [], []
     for scores, known in rough(1, count, step(1, 0.05), 3, scale=2e5):
-        scale = filter_._scale()
-        noises.append(constants.noise + filter_.excess * model._WANDERING * constants.wander)
+        scale = filter_.scale
         filter_.tell(scores, known)
+        noises.append(filter_._gained)
         pairs.append((scores * scale, known * scale))
         observed.append(filter_.observed.copy())
     variances = [prior]
@@ -103,8 +103,11 @@ def test_suspicions_are_those_of_the_dense_model(monkeypatch) -> None:
         for since in every:
             signature = np.concatenate([fault * (number >= since) for number in every])
             num, den = sign * signature @ weight @ seen, signature @ weight @ signature
+            if suspicion.fault > NOZZLES:
+                rested = 1.0 + model._RESTS * (1.0 - math.exp(-(count - since) / BLOCKS / model._RESTS_DAYS))
+                num, den = num * rested, den * rested
             ratios.append(float(np.exp(num * sizes - den * sizes**2 / 2.0) @ model._LIKELY))
-        rarer = 0.0 if suspicion.fault < NOZZLES else model._RARER
+        rarer = 0.0 if suspicion.fault < NOZZLES else float(model._RARER[suspicion.fault - NOZZLES])
         assert suspicion.nats == pytest.approx(math.log(sum(ratios)) - rarer, abs=1e-5)
         assert suspicion.since == int(np.argmax(ratios))
 
