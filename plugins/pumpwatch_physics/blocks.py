@@ -52,8 +52,8 @@ _CLOCK_US: Final = 40 * MINUTE_US
 """About a clock that was told to be wrong; no more, or whoever turns clocks blinds the tank."""
 _AHEAD_US: Final = 32 * DAY_US
 """So much is made ready at once: for the step of one day nearly nothing, and months not day by day."""
-_LEAST_DIPS: Final = 6
-_DIP_LEAST_L: Final = 3.0
+_DIPS, _DIP_L = 12, 6.0
+"""Differences of dips that are taken as seen before the first, and the noise of a gauge that was looked at once a day."""
 _BEFORE_RISE: Final = 1.5
 """Readings before a delivery: unloading has begun, the surface moves, and the level does not show it yet."""
 
@@ -172,16 +172,15 @@ class Columns:
         return risen
 
     def _noise_l(self, start_us: int) -> float:
-        """Of one reading, known when a day begins; of dips from how much they differ where no fuel came."""
+        """Of one reading, known when a day begins; of dips from how much they differ where no fuel came, drawn to 6 L."""
         if not self.course.is_coarse:
             return self.course.noise_l(start_us - 1)
         rows = self.course.rows(start_us - NOISE_DAYS * DAY_US, start_us)
         between = slice(rows.start, max(rows.stop - 1, rows.start))
-        steps = np.diff(self.course.book_ml[rows])[~self._risen[between]] / 1000.0
-        if len(steps) < _LEAST_DIPS:
-            return self.course.noise_l(start_us - 1)
-        apart = np.sort(np.abs(steps - _middle(np.rint(steps).astype(np.int64))))
-        return max(1.4826 * float(apart[len(apart) // 2]) / math.sqrt(2.0 + WANDER**2), _DIP_LEAST_L)
+        steps = np.rint(np.diff(self.course.book_ml[rows])[~self._risen[between]] / 1000.0).astype(np.int64)
+        apart = np.abs(steps - _middle(steps)) if len(steps) else steps
+        told = (1.4826 * _middle(np.rint(apart).astype(np.int64))) ** 2 / (2.0 + WANDER**2) if len(steps) else 0.0
+        return math.sqrt((_DIPS * _DIP_L**2 + len(steps) * told) / (_DIPS + len(steps)))
 
     def _sold(self, rows: slice) -> Ints:
         """What is ready of these readings; where they are not, they and those of the next days are made so."""

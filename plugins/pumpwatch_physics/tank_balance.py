@@ -197,6 +197,9 @@ class TankBalance(Balance):
         match claim.kind:
             case "nozzle" | "level":
                 yield from self._nozzle(told, name)
+            case "some":
+                severity = Severity.HIGH if told.interval()[0] >= 1.0 else Severity.MEDIUM
+                yield self._plain(told, name, "short_delivery", severity, _MARKET, words.SOME)
             case "tank" if claim.rising:
                 yield self._plain(told, name, "short_delivery", Severity.HIGH, _MARKET, words.GAIN)
             case "tank":

@@ -156,6 +156,8 @@ class Told:
         value = abs(self.claim.sized.value)
         if self.is_leak:
             return value * self.days * 24.0
+        if self.claim.kind == "some":
+            return self.sold_l / len(self.followed.nozzles) * (value / (1.0 + value))
         return self.sold_l * (value / (1.0 + value) if self.claim.nozzle is not None else value)
 
     @property
@@ -203,6 +205,12 @@ class Told:
             f"次可能的原因是{cause.zh}，可能性为其 {odds.zh}。",
             f" The runner-up is {cause.en}, {odds.en} likely.",
         )
+
+    @property
+    def likeliest(self) -> Text:
+        """The nozzle that explains most, of a claim that names none."""
+        place = self.claim.likeliest
+        return Text("", "") if place is None else nozzle_label(self.followed.nozzles[place])
 
     @property
     def condition(self) -> Text:

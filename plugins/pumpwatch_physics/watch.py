@@ -29,6 +29,9 @@ LEARN_DAYS: Final = 21
 MARGIN: Final = 2.0
 """Nats by which the best cause must lead, or else some more blocks are waited for."""
 PATIENT_BLOCKS: Final = 8
+"""Then a short nozzle is told of without being named: some nozzle of the tank."""
+SPARSE: Final = 9
+"""Readings a block, below which neighbours look alike: twice the margin names a nozzle, and half the patience is had."""
 FALLING_TIMES: Final = 2
 """So much more of both is wanted before one nozzle is said to give more than it shows: a line leak looks like that."""
 SILENT_BLOCKS: Final = 2
@@ -62,7 +65,8 @@ class Claim:
     """Something that is wrong with a tank."""
 
     kind: str
-    """``nozzle``, ``tank``, ``leak``, ``chart``, ``part``, ``inspections``, ``level``."""
+    """``nozzle``, ``some`` (one of the tank's that cannot be named), ``tank`` (all of them), ``leak``, ``chart``, ``part``,
+    ``inspections``, ``level``."""
     nozzle: int | None
     rising: bool
     at_us: int
@@ -71,11 +75,13 @@ class Claim:
     sized: Sized
     nats: float
     rival: Suspicion | None = None
-    """The next likely cause, of ``nozzle``, ``tank`` and ``leak``."""
+    """The next likely cause, of ``nozzle``, ``some``, ``tank`` and ``leak``."""
     stratum: int | None = None
     """Place in ``STRATA``, of ``part``."""
     drift: bool = False
     """It grew slowly rather than began at once; of ``nozzle``."""
+    likeliest: int | None = None
+    """The nozzle that explains most, of ``some``."""
 
 
 @dataclass(slots=True)
@@ -104,7 +110,10 @@ class Watch:
         self._begun_us = 0
         self._days = 0
         """With data, until now."""
-        self._waiting = 0
+        self._waiting = -1
+        """The block after which one cause explained enough; −1 while none does."""
+        self._is_unclear = False
+        """Some nozzle was told of, and not yet which."""
         self._parts = np.zeros((0, 2, nozzles * len(STRATA)))
         """(days, 2, E) ``contrasts`` of the last days, the latest first."""
         self._named: set[tuple[int, int]] = set()
@@ -149,7 +158,7 @@ class Watch:
             step_us = BLOCK_US / float(day.readings[block])
             # Until the readings that tell the level of a piece are there, a block may change.
             settled = max(SETTLED_US, round(level_readings(step_us) * step_us))
-            self._look(day_us + (block + 1) * BLOCK_US + settled)
+            self._look(day_us + (block + 1) * BLOCK_US + settled, sparse=bool(day.readings[block] < SPARSE))
         if day is not None:
             self._days += 1
             if self.filter.unbelieved == unbelieved:
@@ -181,36 +190,51 @@ class Watch:
     def _is_learning(self) -> bool:
         return self._days < LEARN_DAYS
 
-    def _look(self, at_us: int) -> None:
-        """Whether one cause explains enough."""
+    def _look(self, at_us: int, *, sparse: bool) -> None:
+        """Whether one cause explains enough; ``sparse``: there are few readings."""
         if self._is_learning:
             return
         suspicions = self.filter.suspicions()
         if not suspicions or suspicions[0].nats < self._threshold:
-            self._waiting = 0
+            self._waiting = -1
             return
         best, rival, *_ = suspicions
-        self._waiting += 1
-        times = FALLING_TIMES if best.fault < self.nozzles and not best.rising else 1
-        if best.nats - rival.nats < times * MARGIN and self._waiting < times * PATIENT_BLOCKS:
-            return
         n = self.nozzles
+        is_short = best.fault < n and best.rising
+        times = FALLING_TIMES if best.fault < n and not best.rising else 1
+        if self._waiting < 0:
+            self._waiting = self.filter.blocks
+        waited = self.filter.blocks - self._waiting
+        is_patient = waited < times * PATIENT_BLOCKS // (2 if sparse else 1)
+        is_close = best.nats - rival.nats < times * MARGIN * (2.0 if sparse else 1.0)
+        if is_close and is_patient:
+            return
+        gains = [one for one in (best, rival) if one.rising is (one.fault <= n)]
+        nozzle = next((one for one in gains if one.fault < n), None)
+        if is_close and len(gains) > 1 and nozzle is not None:
+            if not self._is_unclear:
+                self._is_unclear = True
+                sized = self.filter.size(nozzle)
+                since_us = self._begun_us + sized.since * BLOCK_US
+                other = rival if nozzle is best else best
+                claim = Claim("some", None, True, at_us, since_us, sized, nozzle.nats, other, likeliest=nozzle.fault)
+                self.claims.append(claim)
+            return
         sized = self.filter.size(best)
         blocks = self.filter.blocks - sized.since
-        is_short = best.fault < n and best.rising
-        if is_short and self._waiting < PATIENT_BLOCKS and self.chance.is_contested(best.fault, blocks):
+        if is_short and is_patient and self.chance.is_contested(best.fault, blocks):
             return
-        self._waiting = 0
-        kind = "nozzle" if best.fault < n else "tank" if best.fault == n else "leak"
-        nozzle = best.fault if best.fault < n else None
         since_us = self._begun_us + sized.since * BLOCK_US
-        drift = nozzle is not None and abs(sized.value) < DRIFT_MOST and self._is_drift(nozzle)
-        self.claims.append(Claim(kind, nozzle, best.rising, at_us, since_us, sized, best.nats, rival, drift=drift))
+        self._waiting, self._is_unclear = -1, False
+        kind = "nozzle" if best.fault < n else "tank" if best.fault == n else "leak"
+        named = best.fault if best.fault < n else None
+        drift = named is not None and abs(sized.value) < DRIFT_MOST and self._is_drift(named)
+        self.claims.append(Claim(kind, named, best.rising, at_us, since_us, sized, best.nats, rival, drift=drift))
         if is_short:
             self.chance.claimed(best.fault, blocks)
-        if nozzle is not None:
-            self._known[nozzle] = self._known.get(nozzle, 0.0) + sized.value
-            self._turns.pop(nozzle, None)
+        if named is not None:
+            self._known[named] = self._known.get(named, 0.0) + sized.value
+            self._turns.pop(named, None)
         self.filter.learn(best.fault, sized.value)
 
     def _is_drift(self, nozzle: int) -> bool:

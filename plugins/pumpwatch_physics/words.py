@@ -48,6 +48,7 @@ _METER_ELSE: Final = Text(
     "told twice; fuel drawn or brought in without a record.",
 )
 SHORT: Final = Wording(Text("少付", "short"), _METER_ELSE, _METER_SITE)
+SOME: Final = Wording(Text("一支枪少付", "one nozzle short"), _METER_ELSE, _METER_SITE)
 LEVEL: Final = Wording(Text("持续少付", "always short"), _METER_ELSE, _METER_SITE)
 WORN: Final = Wording(
     Text("计量漂移", "meter drift"),
@@ -175,6 +176,14 @@ def what(told: Told, wording: Wording, sign: float) -> Text:
             f"{label.zh}自 {since} 的作业后，液位仪算出的升数变化比售出量偏 {size.zh}。",
             f"Since the work of {since} the litres that {label.en}'s gauge reckons are off by {size.en} against what "
             "is sold.",
+        )
+    if wording is SOME:
+        likeliest = told.likeliest
+        return Text(
+            f"{label.zh}自 {since} 起有一支枪显示比实际给出多 {size.zh}，最可能是{likeliest.zh}，尚不能确定；"
+            f"至今约少给 {missing}{worth.zh}。",
+            f"Since {since} one nozzle at {label.en} has been showing {size.en} more than it gives, most likely "
+            f"{likeliest.en}, which is not certain yet; about {missing} not given so far{worth.en}.",
         )
     if wording is GAIN:
         return Text(

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -176,6 +176,15 @@ def divided(course: Course, rise: Rise, papers: Sequence[Paper]) -> bool:
     """Whether a coarse gauge may have been read in the midst of a drop: then half of it is in each interval."""
     return course.is_coarse and any(
         min(abs(paper.at_us - rise.start_us), abs(paper.at_us - rise.end_us)) <= UNKNOWN_BEFORE_US for paper in papers
+    )
+
+
+def halved(course: Course, paper: Paper) -> bool:
+    """Whether a coarse gauge was read in the midst of this drop: one rise ends there, and the next begins."""
+    rises = course.rises if course.is_coarse else ()
+    return any(
+        first.end_us == second.start_us and abs(paper.at_us - first.end_us) <= UNKNOWN_BEFORE_US
+        for first, second in pairwise(rises)
     )
 
 

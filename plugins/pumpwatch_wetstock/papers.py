@@ -38,6 +38,7 @@ from pumpwatch_wetstock.matching import (
     Match,
     covered,
     divided,
+    halved,
     is_whole,
     matches,
     papers_of,
@@ -130,7 +131,7 @@ class DeliveryPapers(Review):
         for place, match in enumerate(lonely):
             (paper,) = match.papers
             due = settled_us(match.course, paper.at_us, patience)
-            if first < due <= last and covered(match.course, paper.at_us):
+            if first < due <= last and covered(match.course, paper.at_us) and not halved(match.course, paper):
                 there = next((rich[mine][0] for mine, other in pairs if other == place), None)
                 yield self._unfounded(past, match, due, there)
 
