@@ -53,7 +53,7 @@ _CLOCK_US: Final = 40 * MINUTE_US
 _AHEAD_US: Final = 32 * DAY_US
 """So much is made ready at once: for the step of one day nearly nothing, and months not day by day."""
 _DIPS, _DIP_L = 12, 6.0
-"""Differences of dips that are taken as seen before the first, and the noise of a gauge that was looked at once a day."""
+"""Differences of dips that are taken as seen before the first, and the noise of one."""
 _BEFORE_RISE: Final = 1.5
 """Readings before a delivery: unloading has begun, the surface moves, and the level does not show it yet."""
 
@@ -172,7 +172,7 @@ class Columns:
         return risen
 
     def _noise_l(self, start_us: int) -> float:
-        """Of one reading, known when a day begins; of dips from how much they differ where no fuel came, drawn to 6 L."""
+        """Of one reading, known when a day begins; of dips from how they differ where no fuel came, drawn to 6 L."""
         if not self.course.is_coarse:
             return self.course.noise_l(start_us - 1)
         rows = self.course.rows(start_us - NOISE_DAYS * DAY_US, start_us)

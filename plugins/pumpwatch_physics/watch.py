@@ -26,12 +26,13 @@ if TYPE_CHECKING:
 
 LEARN_DAYS: Final = 21
 """At the beginning: what a tank's constants are must be known before anything is claimed."""
-MARGIN: Final = 2.0
+MARGIN: Final = 3.0
 """Nats by which the best cause must lead, or else some more blocks are waited for."""
 PATIENT_BLOCKS: Final = 8
 """Then a short nozzle is told of without being named: some nozzle of the tank."""
 SPARSE: Final = 9
-"""Readings a block, below which neighbours look alike: twice the margin names a nozzle, and half the patience is had."""
+"""Readings a block, below which neighbours look alike: a nozzle is named by more, and half the patience is had."""
+SPARSE_MARGIN: Final = 4.5
 FALLING_TIMES: Final = 2
 """So much more of both is wanted before one nozzle is said to give more than it shows: a line leak looks like that."""
 SILENT_BLOCKS: Final = 2
@@ -65,8 +66,8 @@ class Claim:
     """Something that is wrong with a tank."""
 
     kind: str
-    """``nozzle``, ``some`` (one of the tank's that cannot be named), ``tank`` (all of them), ``leak``, ``chart``, ``part``,
-    ``inspections``, ``level``."""
+    """``nozzle``, ``some`` (one of the tank's that cannot be named), ``tank`` (all of them), ``leak``, ``chart``,
+    ``part``, ``inspections``, ``level``."""
     nozzle: int | None
     rising: bool
     at_us: int
@@ -206,7 +207,7 @@ class Watch:
             self._waiting = self.filter.blocks
         waited = self.filter.blocks - self._waiting
         is_patient = waited < times * PATIENT_BLOCKS // (2 if sparse else 1)
-        is_close = best.nats - rival.nats < times * MARGIN * (2.0 if sparse else 1.0)
+        is_close = best.nats - rival.nats < times * (SPARSE_MARGIN if sparse else MARGIN)
         if is_close and is_patient:
             return
         gains = [one for one in (best, rival) if one.rising is (one.fault <= n)]

@@ -6,13 +6,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 
+import numpy as np
 import pytest
 from worlds import judged, staged, world
 
-from pumpwatch import Severity, from_us
+from pumpwatch import Severity, from_us, to_us
+from pumpwatch.courses import DAY_US, HOUR_US, MINUTE_US
 from pumpwatch.detection.replay import compare_stations, in_order, judge_station
 from pumpwatch_sim.dataset.pasts import station_past
-from pumpwatch_wetstock import DeliveryPapers, DeliveryShort, OverFill
+from pumpwatch_wetstock import DeliveryPapers, DeliveryShort, OverFill, papers
 
 STATION, TANK = "S15", "S15-T1"
 
@@ -127,6 +129,24 @@ def test_a_dip_a_day_still_tells_of_great_deliveries():
     assert {(f.cause, f.subject.tank_id) for f in found} == {("unrecorded_delivery", TANK)}
     honest, _ = world(station=STATION)
     assert alarms(judged(dips(honest), DeliveryPapers)) == []
+
+
+def test_a_dip_in_the_midst_of_a_drop_makes_two_rises_of_it_and_no_missing_fuel(monkeypatch):
+    honest, _ = world("", STATION)
+    tank = honest.levels[TANK]
+    paper = next(each for each in honest.deliveries if each.tank_id == TANK and each.at.day == 5)
+    row = int(np.searchsorted(tank.at_us, to_us(paper.at) - HOUR_US))
+    span = tank.volume_20c_l[row : row + 26]
+    half_us = tank.at_us[row + int(np.argmin(np.abs(span - (span.min() + span.max()) / 2.0)))]
+
+    def at_that_hour(levels):
+        apart = (levels.at_us - half_us + DAY_US // 2) % DAY_US - DAY_US // 2
+        return levels.take(np.flatnonzero(np.abs(apart) < MINUTE_US))
+
+    divided = replace(honest, levels={name: at_that_hour(each) for name, each in honest.levels.items()})
+    assert alarms(judged(divided, DeliveryPapers)) == []
+    monkeypatch.setattr(papers, "halved", lambda *_: False)
+    assert {finding.cause for finding in alarms(judged(divided, DeliveryPapers))} == {"paper_delivery"}
 
 
 @pytest.mark.parametrize("missing", ["levels", "deliveries"])
