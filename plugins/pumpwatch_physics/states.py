@@ -72,7 +72,7 @@ _WORTH: Final = 5.0
 """Nats that the best single size and time must reach before the average over all is worth while."""
 _SCALE_PRIOR: Final = 60.0
 """Standardised surprises of unit variance that are taken as seen before the first, when noise is learned."""
-_STRANGE: Final = 4.6
+STRANGE: Final = 4.6
 """Deviations, beyond which a block counts as if it were so strange: none alone is worth an alarm."""
 _TOO_STRANGE: Final = 5.5
 """Deviations, beyond which a block that is alone does not tell which fillings are short."""
@@ -238,7 +238,7 @@ class Filter:
         # A fault that begins with the block is the last time's: by how many deviations it would explain the block.
         deviations = [num / math.sqrt(max(den, 1e-9)) for num, den in taken[-faults:, n:].tolist()]
         most = max(deviations, key=abs)
-        heed = min(1.0, (_STRANGE / max(abs(most), _STRANGE)) ** 2)
+        heed = min(1.0, (STRANGE / max(abs(most), STRANGE)) ** 2)
         if heed < 1.0:
             pull, taken = _explained(given * heed, observed, reach, signature)
         if self._is_alone(most, deviations.index(most)):

@@ -9,7 +9,7 @@ from pumpwatch.wording import litres, local_day
 from pumpwatch_physics.blocks import BLOCKS
 from pumpwatch_physics.crossing import APART_SIGMAS, EACH_SIGMAS, LEAST
 from pumpwatch_physics.runs import JOINED_NATS, NATS
-from pumpwatch_physics.states import BACK_DAYS, COMMON_SD, METER_MEAN_SD, TANK_SIZES
+from pumpwatch_physics.states import BACK_DAYS, COMMON_SD, METER_MEAN_SD, STRANGE, TANK_SIZES, USUAL_NOISE_L
 from pumpwatch_physics.strata import STRATA
 from pumpwatch_physics.telling import Told, Wording
 from pumpwatch_physics.watch import (
@@ -27,6 +27,7 @@ from pumpwatch_physics.watch import (
     PART_SIZES,
     PATIENT_BLOCKS,
     SILENT_L,
+    SPARSE_MARGIN,
     TURN_NATS,
 )
 
@@ -239,6 +240,7 @@ def why_part(told: Told) -> Text:
     )
 
 
+_PATIENT_H: Final = PATIENT_BLOCKS * 24 // BLOCKS
 ABOUT_BALANCE: Final = About(
     title=Text("罐内物理平衡", "Physical balance of the tank"),
     catches=(
@@ -266,18 +268,22 @@ ABOUT_BALANCE: Final = About(
     f"moving average of first order beside a wander). Each {24 // BLOCKS} hours become S = Σ z·e and G = Σ z·z', z the "
     "litres of each nozzle, the hours and the litres by band of the chart. A Kalman filter follows the common loss, "
     "each nozzle's error, the hour of the day, a leak and the chart's bands. It learns how much more than assumed the "
-    "tank's blocks vary, believes its days less by that and lets losses and meters wander more. A step "
+    "tank's blocks vary, believes its days less by that and lets losses and meters wander more; where a reading's noise "
+    f"is above {USUAL_NOISE_L:g} L the common loss is taken to wander more. A step "
     f"of one nozzle, of all nozzles or of the leak at any time within {BACK_DAYS} days leaves a known signature in its "
     "innovations (Willsky and Jones); the likelihood ratio is averaged over sizes and summed over times; a fault of "
-    "the whole tank is taken as rarer beforehand. A block beyond 4 deviations counts as if it were 4 strange. A "
+    "the whole tank is taken as rarer beforehand. A block beyond "
+    f"{STRANGE:g} deviations counts as if it were so strange. A "
     "nozzle's absolute error, against the others and towards "
     f"±{100 * METER_MEAN_SD:.2f} %, is watched from the first day on. Two tanks of which one gains what the other "
     "loses are crossed: that is told at once (product swap, or a nozzle at the wrong tank), and neither is judged "
     "until a day after it.",
     threshold=f"{NATS:g} nats for the likeliest cause ({JOINED_NATS:g} more where a siphon joins tanks), which must "
-    f"lead the next by {MARGIN:g} nats or go on for {PATIENT_BLOCKS * 24 // BLOCKS} hours; before one nozzle is said "
-    f"to give more than it shows, by {FALLING_TIMES * MARGIN:g} nats or {FALLING_TIMES * PATIENT_BLOCKS * 24 // BLOCKS}"
-    f" hours. Nothing in a tank's first {LEARN_DAYS} days with readings. A nozzle short since the first day: more than "
+    f"lead the next by {MARGIN:g} nats or go on for {_PATIENT_H} hours; a short nozzle that does not lead by then is told "
+    "of by its tank, unnamed, until it does. Of readings rarer than a third of an hour it must lead by "
+    f"{SPARSE_MARGIN:g}, and half the hours are waited for. Before one nozzle is said to give more than it shows, it "
+    f"leads by {FALLING_TIMES * MARGIN:g} nats or {FALLING_TIMES * _PATIENT_H} hours. "
+    f"Nothing in a tank's first {LEARN_DAYS} days with readings. A nozzle short since the first day: more than "
     f"{100 * LEVEL_LEAST:.2f} % by {LEVEL_SIGMAS:g} deviations after {LEVEL_DAYS} days with readings. A small step "
     "(0.6 % at most) within five days of signed work on the meter is a note, but upwards only the first of a nozzle. "
     "One that grew slowly and is as small is a meter out of tolerance: low, or a note within ±0.30 %. Notes only: an "
@@ -289,7 +295,7 @@ ABOUT_BALANCE: Final = About(
     "gaining tank sold, twice.",
     power="Most when one nozzle of a few changes: of four nozzles with 65 fillings a day each and a gauge of 3 L, 3 % "
     "is a matter of hours, 1 % of days and 0.5 % of weeks. Fewer fillings, noisier gauges and rarer readings take "
-    "longer as the bound of information says; a dip a day finds little below some per cent. Of a meter worn to "
+    "longer as the bound of information says; a dip a day finds little below some per cent and can hardly tell which nozzle. Of a meter worn to "
     "+0.45 % the error is known to ±0.2 % (95 %) at best, since all nozzles of a tank may be off together: two of five "
     "were noted. The measured delays stand "
     "beside that bound on the page of the rules' performance.",

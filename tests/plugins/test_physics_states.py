@@ -61,7 +61,7 @@ def max_nats(filter_):
 
 def test_suspicions_are_those_of_the_dense_model(monkeypatch) -> None:
     """Given how far the noise has been learned at each block; no block is too strange to be believed."""
-    monkeypatch.setattr(model, "_STRANGE", math.inf)
+    monkeypatch.setattr(model, "STRANGE", math.inf)
     count = BLOCKS
     filter_ = Filter(NOZZLES)
     prior, constants = filter_.covariance.copy(), model._model(NOZZLES)
@@ -212,6 +212,27 @@ def test_the_order_of_the_nozzles_does_not_matter() -> None:
         assert each.nats == pytest.approx(nats[fault, each.rising], abs=1e-6)
 
 
+def test_a_gauge_that_is_noisy_comes_with_a_loss_that_wanders_more() -> None:
+    steady, noisy = Filter(NOZZLES), Filter(NOZZLES)
+    noisy.noise_l = 8.0
+    assert noisy.common_sd == pytest.approx(0.0019, abs=0.0001)
+    for scores, known in blocks(3, 40 * BLOCKS, step(0, 0.0), 1, scale=4e5):
+        steady.tell(scores, known)
+        noisy.tell(scores, known)
+    for filter_ in (steady, noisy):
+        for _ in range(20 * BLOCKS):
+            filter_.tell(np.zeros(WIDTH), np.zeros((WIDTH, WIDTH)))
+    assert noisy.common()[1] > 1.5 * steady.common()[1], "of what came while nothing was read"
+
+
+def test_a_leak_is_worth_more_than_its_blocks_say_and_at_once_nothing_more() -> None:
+    worth = told(Filter(NOZZLES), blocks(4, 30 * BLOCKS, step(0, 0.0), 1, scale=4e5))._worth()
+    assert (worth[:, :-1] == 1.0).all()
+    assert (np.diff(worth[:, -1, 0]) < 0.0).all(), "the oldest first"
+    assert 1.0 < worth[-1, -1, 0] < 1.02
+    assert 1.0 + model._RESTS * 0.95 < worth[0, -1, 0] < 1.0 + model._RESTS
+
+
 def test_a_block_without_readings_tells_nothing() -> None:
     filter_ = told(Filter(NOZZLES), blocks(6, 30, step(1, 0.02), 15))
     before, (value, sd) = filter_.suspicions()[0], filter_.errors()
@@ -227,14 +248,14 @@ def test_one_strange_block_is_worth_little_and_a_strange_course_is_not() -> None
     scores, known = pairs[40]
     filter_ = told(Filter(NOZZLES), [*pairs[:40], (scores + known @ step(1, 0.2), known)])
     assert filter_.unbelieved == 1
-    assert max_nats(filter_) < model._STRANGE**2 / 2.0
+    assert max_nats(filter_) < model.STRANGE**2 / 2.0
     again = told(filter_, pairs[41:])
     assert again.unbelieved == 1
-    assert max_nats(again) < model._STRANGE**2 / 2.0
+    assert max_nats(again) < model.STRANGE**2 / 2.0
     lasting = told(Filter(NOZZLES), blocks(11, 43, step(1, 0.2), 40))
     assert lasting.unbelieved <= 1
     assert (lasting.suspicions()[0].fault, lasting.suspicions()[0].rising) == (1, True)
-    assert lasting.suspicions()[0].nats > 1.5 * model._STRANGE**2 / 2.0
+    assert lasting.suspicions()[0].nats > 1.5 * model.STRANGE**2 / 2.0
 
 
 def test_a_strange_block_leaves_the_states_nearly_where_they_were() -> None:
