@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 LEARN_DAYS: Final = 21
 """At the beginning: what a tank's constants are must be known before anything is claimed."""
 MARGIN: Final = 3.0
-"""Nats by which the best cause must lead, or else some more blocks are waited for."""
-PATIENT_BLOCKS: Final = 8
+"""Nats by which the best cause must lead, or else some more blocks are waited for, and the less is wanted."""
+LEAST_MARGIN: Final = 1.0
+PATIENT_BLOCKS: Final = 16
 """Then a short nozzle is told of without being named: some nozzle of the tank."""
 SPARSE: Final = 9
-"""Readings a block, below which neighbours look alike: a nozzle is named by more, and half the patience is had."""
+"""Readings a block, below which neighbours look alike: a nozzle is named by more, and fewer blocks are waited for."""
 SPARSE_MARGIN: Final = 4.5
+SPARSE_BLOCKS: Final = 4
+CONTESTED: Final = 0.5
+"""Of the patience, that a nozzle is waited for which another that is short by chance might explain."""
 FALLING_TIMES: Final = 2
 """So much more of both is wanted before one nozzle is said to give more than it shows: a line leak looks like that."""
 SILENT_BLOCKS: Final = 2
@@ -205,10 +209,11 @@ class Watch:
         times = FALLING_TIMES if best.fault < n and not best.rising else 1
         if self._waiting < 0:
             self._waiting = self.filter.blocks
-        waited = self.filter.blocks - self._waiting
-        is_patient = waited < times * PATIENT_BLOCKS // (2 if sparse else 1)
-        is_close = best.nats - rival.nats < times * (SPARSE_MARGIN if sparse else MARGIN)
-        if is_close and is_patient:
+        patience = times * (SPARSE_BLOCKS if sparse else PATIENT_BLOCKS)
+        waited = (self.filter.blocks - self._waiting) / patience
+        margin = SPARSE_MARGIN if sparse else max(MARGIN * (1.0 - waited), LEAST_MARGIN)
+        is_close = best.nats - rival.nats < times * margin
+        if is_close and waited < 1.0:
             return
         gains = [one for one in (best, rival) if one.rising is (one.fault <= n)]
         nozzle = next((one for one in gains if one.fault < n), None)
@@ -223,7 +228,7 @@ class Watch:
             return
         sized = self.filter.size(best)
         blocks = self.filter.blocks - sized.since
-        if is_short and is_patient and self.chance.is_contested(best.fault, blocks):
+        if is_short and waited < CONTESTED and self.chance.is_contested(best.fault, blocks):
             return
         since_us = self._begun_us + sized.since * BLOCK_US
         self._waiting, self._is_unclear = -1, False

@@ -17,8 +17,8 @@ from pumpwatch_physics.watch import (
     CHART_LEAST,
     CHART_MOST,
     CHART_SIGMAS,
-    FALLING_TIMES,
     LEARN_DAYS,
+    LEAST_MARGIN,
     LEVEL_DAYS,
     LEVEL_LEAST,
     LEVEL_SIGMAS,
@@ -27,6 +27,7 @@ from pumpwatch_physics.watch import (
     PART_SIZES,
     PATIENT_BLOCKS,
     SILENT_L,
+    SPARSE_BLOCKS,
     SPARSE_MARGIN,
     TURN_NATS,
 )
@@ -267,9 +268,9 @@ ABOUT_BALANCE: Final = About(
     statistic="Held + sold at 20 °C, reading by reading, its differences made white exactly (the gauge's noise is a "
     f"moving average of first order beside a wander). Each {24 // BLOCKS} hours become S = Σ z·e and G = Σ z·z', z the "
     "litres of each nozzle, the hours and the litres by band of the chart. A Kalman filter follows the common loss, "
-    "each nozzle's error, the hour of the day, a leak and the chart's bands. It learns how much more than assumed the "
-    "tank's blocks vary, believes its days less by that and lets losses and meters wander more; where a reading's noise "
-    f"is above {USUAL_NOISE_L:g} L the common loss is taken to wander more. A step "
+    "each nozzle's error, the hour of the day, a leak and the chart's bands. It learns how much more than assumed "
+    "the tank's blocks vary, believes its days less by that and lets losses and meters wander more; where a reading's "
+    f"noise is above {USUAL_NOISE_L:g} L the common loss is taken to wander more. A step "
     f"of one nozzle, of all nozzles or of the leak at any time within {BACK_DAYS} days leaves a known signature in its "
     "innovations (Willsky and Jones); the likelihood ratio is averaged over sizes and summed over times; a fault of "
     "the whole tank is taken as rarer beforehand. A block beyond "
@@ -279,10 +280,10 @@ ABOUT_BALANCE: Final = About(
     "loses are crossed: that is told at once (product swap, or a nozzle at the wrong tank), and neither is judged "
     "until a day after it.",
     threshold=f"{NATS:g} nats for the likeliest cause ({JOINED_NATS:g} more where a siphon joins tanks), which must "
-    f"lead the next by {MARGIN:g} nats or go on for {_PATIENT_H} hours; a short nozzle that does not lead by then is told "
-    "of by its tank, unnamed, until it does. Of readings rarer than a third of an hour it must lead by "
-    f"{SPARSE_MARGIN:g}, and half the hours are waited for. Before one nozzle is said to give more than it shows, it "
-    f"leads by {FALLING_TIMES * MARGIN:g} nats or {FALLING_TIMES * _PATIENT_H} hours. "
+    f"lead the next by {MARGIN:g} nats, and by less while it goes on, {LEAST_MARGIN:g} after {_PATIENT_H} hours; a "
+    "short nozzle that does not lead by then is told of by its tank, unnamed, until it does. Of readings rarer than a "
+    f"third of an hour it must lead by {SPARSE_MARGIN:g}, and its tank is told of after {SPARSE_BLOCKS * 24 // BLOCKS} "
+    "hours. Before one nozzle is said to give more than it shows, both are twice as much. "
     f"Nothing in a tank's first {LEARN_DAYS} days with readings. A nozzle short since the first day: more than "
     f"{100 * LEVEL_LEAST:.2f} % by {LEVEL_SIGMAS:g} deviations after {LEVEL_DAYS} days with readings. A small step "
     "(0.6 % at most) within five days of signed work on the meter is a note, but upwards only the first of a nozzle. "
@@ -295,7 +296,8 @@ ABOUT_BALANCE: Final = About(
     "gaining tank sold, twice.",
     power="Most when one nozzle of a few changes: of four nozzles with 65 fillings a day each and a gauge of 3 L, 3 % "
     "is a matter of hours, 1 % of days and 0.5 % of weeks. Fewer fillings, noisier gauges and rarer readings take "
-    "longer as the bound of information says; a dip a day finds little below some per cent and can hardly tell which nozzle. Of a meter worn to "
+    "longer as the bound of information says; a dip a "
+    "day finds little below some per cent and can hardly tell which nozzle. Of a meter worn to "
     "+0.45 % the error is known to ±0.2 % (95 %) at best, since all nozzles of a tank may be off together: two of five "
     "were noted. The measured delays stand "
     "beside that bound on the page of the rules' performance.",
