@@ -33,6 +33,8 @@ PATIENT_BLOCKS: Final = 16
 """Then a short nozzle is told of without being named: some nozzle of the tank."""
 SPARSE: Final = 9
 """Readings a block, below which neighbours look alike: a nozzle is named by more, and fewer blocks are waited for."""
+FADES: Final = 0.9
+"""By what the most readings of late fade from one block to the next: a delivery does not make a tank sparse."""
 SPARSE_MARGIN: Final = 4.5
 SPARSE_BLOCKS: Final = 4
 CONTESTED: Final = 0.5
@@ -119,6 +121,8 @@ class Watch:
         """The block after which one cause explained enough; −1 while none does."""
         self._is_unclear = False
         """Some nozzle was told of, and not yet which."""
+        self._dense = 0.0
+        """Readings of a block, the most of late."""
         self._parts = np.zeros((0, 2, nozzles * len(STRATA)))
         """(days, 2, E) ``contrasts`` of the last days, the latest first."""
         self._named: set[tuple[int, int]] = set()
@@ -158,12 +162,13 @@ class Watch:
             if heard[block]:
                 blocks[block] = self.filter.latest()
             self.chance.see(blocks[block, 0], blocks[block, 1], noise[block])
+            self._dense = max(0.0 if day is None else float(day.readings[block]), FADES * self._dense)
             if day is None or not heard[block]:
                 continue
             step_us = BLOCK_US / float(day.readings[block])
             # Until the readings that tell the level of a piece are there, a block may change.
             settled = max(SETTLED_US, round(level_readings(step_us) * step_us))
-            self._look(day_us + (block + 1) * BLOCK_US + settled, sparse=bool(day.readings[block] < SPARSE))
+            self._look(day_us + (block + 1) * BLOCK_US + settled)
         if day is not None:
             self._days += 1
             if self.filter.unbelieved == unbelieved:
@@ -195,13 +200,14 @@ class Watch:
     def _is_learning(self) -> bool:
         return self._days < LEARN_DAYS
 
-    def _look(self, at_us: int, *, sparse: bool) -> None:
-        """Whether one cause explains enough; ``sparse``: there are few readings."""
+    def _look(self, at_us: int) -> None:
+        """Whether one cause explains enough."""
         if self._is_learning:
             return
         suspicions = self.filter.suspicions()
         if not suspicions or suspicions[0].nats < self._threshold:
             self._waiting = -1
+            self._is_unclear = self._is_unclear and bool(suspicions)
             return
         best, rival, *_ = suspicions
         n = self.nozzles
@@ -209,6 +215,7 @@ class Watch:
         times = FALLING_TIMES if best.fault < n and not best.rising else 1
         if self._waiting < 0:
             self._waiting = self.filter.blocks
+        sparse = self._dense < SPARSE
         patience = times * (SPARSE_BLOCKS if sparse else PATIENT_BLOCKS)
         waited = (self.filter.blocks - self._waiting) / patience
         margin = SPARSE_MARGIN if sparse else max(MARGIN * (1.0 - waited), LEAST_MARGIN)
