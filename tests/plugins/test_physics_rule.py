@@ -255,6 +255,12 @@ def test_findings_do_not_depend_on_where_the_period_is_cut() -> None:
     assert onset < found[0].detected_at < onset + timedelta(days=7)
 
 
+def test_findings_from_dips_may_be_cut_too() -> None:
+    past, onset = dipped()
+    found = cut_invariant(RULES[0], past, [onset + timedelta(days=days) for days in (5, 9.4)])
+    assert found[0].subject.key == "S01-T1"
+
+
 def test_the_selective_rule_may_be_cut_too() -> None:
     past, onset = past_of("large_volumes_only", days=72, nozzle="S01-N02", percent=5.0, above_l=40.0)
     assert cut_invariant(RULES[1], past, [onset + timedelta(days=days) for days in (1.4,)])
