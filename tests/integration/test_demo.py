@@ -63,7 +63,7 @@ def test_the_live_feed_sends_a_layout_alarms_and_a_frame_a_second(demo) -> None:
     assert told == sorted(set(told))
     # One that is late on a busy machine comes in the same second as the next.
     assert told[-1] - told[0] > 1.0, "one a second"
-    assert seconds[-1] - seconds[0] < 10, "every second, but for a busy machine"
+    assert told[-1] - told[0] < 10.0, "every second, but for a busy machine"
 
 
 def test_the_three_cheats_raise_their_alarms_and_nothing_else_does(demo, wait_for) -> None:
