@@ -178,8 +178,10 @@ class Columns:
         rows = self.course.rows(start_us - NOISE_DAYS * DAY_US, start_us)
         between = slice(rows.start, max(rows.stop - 1, rows.start))
         steps = np.rint(np.diff(self.course.book_ml[rows])[~self._risen[between]] / 1000.0).astype(np.int64)
-        apart = np.abs(steps - _middle(steps)) if len(steps) else steps
-        told = (1.4826 * _middle(np.rint(apart).astype(np.int64))) ** 2 / (2.0 + WANDER**2) if len(steps) else 0.0
+        if not len(steps):
+            return _DIP_L
+        apart = np.rint(np.abs(steps - _middle(steps))).astype(np.int64)
+        told = (1.4826 * _middle(apart)) ** 2 / (2.0 + WANDER**2)
         return math.sqrt((_DIPS * _DIP_L**2 + len(steps) * told) / (_DIPS + len(steps)))
 
     def _sold(self, rows: slice) -> Ints:

@@ -296,10 +296,10 @@ ABOUT_BALANCE: Final = About(
     "gaining tank sold, twice.",
     power="Most when one nozzle of a few changes: of four nozzles with 65 fillings a day each and a gauge of 3 L, 3 % "
     "is a matter of hours, 1 % of days and 0.5 % of weeks. Fewer fillings, noisier gauges and rarer readings take "
-    "longer as the bound of information says; a dip a "
-    "day finds little below some per cent and can hardly tell which nozzle. Of a meter worn to "
-    "+0.45 % the error is known to ±0.2 % (95 %) at best, since all nozzles of a tank may be off together: two of five "
-    "were noted. The measured delays stand "
+    "longer as the bound of information says; a dip a day finds little below "
+    "some per cent and can hardly tell which nozzle. Of a meter worn to "
+    "+0.45 % the error is known to ±0.2 % (95 %) at best, since all nozzles of a tank may be off together: at 1.5 "
+    "times the nuisances none of fifteen was noted. The measured delays stand "
     "beside that bound on the page of the rules' performance.",
     pitfalls="All nozzles of a tank together look like its common loss, which honestly wanders by "
     f"{100 * COMMON_SD:g} %: of them only {100 * TANK_SIZES[0]:g} % and more is looked for. Neighbours that sell in "

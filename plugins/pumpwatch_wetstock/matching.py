@@ -19,6 +19,8 @@ CLUSTER_US: Final = 10 * HOUR_US
 """What comes so soon before or after is judged together."""
 UNKNOWN_BEFORE_US: Final = 2 * HOUR_US
 """A drop may have begun so long before its paper was signed."""
+_HALVES: Final = 0.15
+"""Share of its paper by which the two rises of a divided drop may be off together."""
 SETTLED_US: Final = 24 * HOUR_US
 """So long after its time a paper or a rise is judged: papers come late."""
 _DROP_L, _DROP_SHARE, _BIAS_SHARE = 20.0, 0.003, 0.0046
@@ -179,12 +181,16 @@ def divided(course: Course, rise: Rise, papers: Sequence[Paper]) -> bool:
     )
 
 
-def halved(course: Course, paper: Paper) -> bool:
-    """Whether a coarse gauge was read in the midst of this drop: one rise ends there, and the next begins."""
-    rises = course.rises if course.is_coarse else ()
-    return any(
-        first.end_us == second.start_us and abs(paper.at_us - first.end_us) <= UNKNOWN_BEFORE_US
-        for first, second in pairwise(rises)
+def halved(course: Course, paper: Paper, alone: Sequence[Rise]) -> bool:
+    """Whether a coarse gauge was read in the midst of this drop, so that two rises in a row are one.
+
+    ``alone`` are the tank's rises that no paper explains, oldest first: those of other papers hide none.
+    """
+    return course.is_coarse and any(
+        first.end_us == second.start_us
+        and abs(paper.at_us - first.end_us) <= UNKNOWN_BEFORE_US
+        and abs(first.litres + second.litres - paper.litres) <= _HALVES * paper.litres
+        for first, second in pairwise(alone)
     )
 
 

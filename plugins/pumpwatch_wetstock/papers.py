@@ -131,7 +131,9 @@ class DeliveryPapers(Review):
         for place, match in enumerate(lonely):
             (paper,) = match.papers
             due = settled_us(match.course, paper.at_us, patience)
-            if first < due <= last and covered(match.course, paper.at_us) and not halved(match.course, paper):
+            alone = [rise for other, rise in rich if other.course is match.course and not other.papers]
+            alone.sort(key=lambda rise: rise.start_us)
+            if first < due <= last and covered(match.course, paper.at_us) and not halved(match.course, paper, alone):
                 there = next((rich[mine][0] for mine, other in pairs if other == place), None)
                 yield self._unfounded(past, match, due, there)
 

@@ -145,6 +145,9 @@ def test_a_dip_in_the_midst_of_a_drop_makes_two_rises_of_it_and_no_missing_fuel(
 
     divided = replace(honest, levels={name: at_that_hour(each) for name, each in honest.levels.items()})
     assert alarms(judged(divided, DeliveryPapers)) == []
+    forged = replace(paper, declared_l=3_000.0, declared_20c_l=3_000.0, document_no="DN-FORGED")
+    more = replace(divided, deliveries=tuple(sorted((*divided.deliveries, forged), key=lambda each: each.at)))
+    assert {finding.cause for finding in alarms(judged(more, DeliveryPapers))} == {"paper_delivery"}
     monkeypatch.setattr(papers, "halved", lambda *_: False)
     assert {finding.cause for finding in alarms(judged(divided, DeliveryPapers))} == {"paper_delivery"}
 
