@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 BLOCKS: Final = 8
 """A day."""
 BLOCK_US: Final = DAY_US // BLOCKS
+LOOKS: Final = 3
+"""A block: after each part of it a fault that was suspected before may be told of already."""
 BANDS: Final = 12
 """Into which a tank is cut by volume: its chart may be wrong by another share in each."""
 WARM_US: Final = 6 * HOUR_US
@@ -81,6 +83,10 @@ class Day:
     """(E, p) G between strata and the p others."""
     part_own: Floats32
     """(E,) G of each stratum with itself."""
+    early_scores: Floats32
+    """(BLOCKS, LOOKS − 1, p) S from a block's beginning until each look before its end."""
+    early_information: Floats32
+    """(BLOCKS, LOOKS − 1, p, p)."""
 
     @property
     def nozzles(self) -> int:
@@ -88,12 +94,23 @@ class Day:
         return int(self.litres.shape[1])
 
     def to_array(self) -> Floats32:
-        """(m,) everything, for keeping."""
-        head = np.array([self.nozzles, self.noise_l], np.float32)
-        parts = (self.scores, self.information, self.litres, self.readings)
-        return np.concatenate(
-            [head, *(each.ravel() for each in (*parts, self.part_scores, self.part_cross, self.part_own))]
+        """(m,) everything, for keeping; of the bands only those that were touched."""
+        bands = np.flatnonzero(self.information[..., self.nozzles + 1 :].reshape(-1, BANDS).any(axis=0))
+        head = np.array([self.nozzles, self.noise_l, (1 << bands).sum()], np.float32)
+        told = np.append(np.arange(self.nozzles + 1), self.nozzles + 1 + bands)
+        square = (..., told[:, None], told)
+        parts = (
+            self.scores[:, told],
+            self.information[square],
+            self.litres,
+            self.readings,
+            self.part_scores,
+            self.part_cross[:, told],
+            self.part_own,
+            self.early_scores[..., told],
+            self.early_information[square],
         )
+        return np.concatenate([head, *(each.ravel() for each in parts)])
 
     def without(self, blocks: NDArray[np.bool_]) -> Day | None:
         """As if nothing had been read in these blocks (BLOCKS,), nor of strata that day; None where they are all."""
@@ -107,6 +124,8 @@ class Day:
             scores=self.scores * kept[:, None],
             information=self.information * kept[:, None, None],
             readings=self.readings * kept,
+            early_scores=self.early_scores * kept[:, None, None],
+            early_information=self.early_information * kept[:, None, None, None],
             part_scores=np.zeros_like(self.part_scores),
             part_cross=np.zeros_like(self.part_cross),
             part_own=np.zeros_like(self.part_own),
@@ -115,14 +134,35 @@ class Day:
     @classmethod
     def from_array(cls, told: Floats32) -> Day:
         """The inverse of ``to_array``. Raises ``ValueError`` when it is not one."""
-        n = int(told[0]) if len(told) else 0
-        p, e = n + 1 + BANDS, n * len(STRATA)
-        shapes = [(BLOCKS, p), (BLOCKS, p, p), (BLOCKS, n), (BLOCKS,), (e,), (e, p), (e,)]
-        ends = list(accumulate((math.prod(shape) for shape in shapes), initial=2))
+        n, touched = (int(told[0]), int(told[2])) if len(told) > 2 else (0, 0)
+        bands = np.flatnonzero([touched >> band & 1 for band in range(BANDS)])
+        there = np.append(np.arange(n + 1), n + 1 + bands)
+        p, e, k = n + 1 + BANDS, n * len(STRATA), len(there)
+        looks = (BLOCKS, LOOKS - 1)
+        shapes = [(BLOCKS, k), (BLOCKS, k, k), (BLOCKS, n), (BLOCKS,), (e,), (e, k), (e,), (*looks, k), (*looks, k, k)]
+        ends = list(accumulate((math.prod(shape) for shape in shapes), initial=3))
         if len(told) != ends[-1]:
             raise ValueError(f"{len(told)} numbers are no day of a tank with {n} nozzles")
         parts = [told[a:b].reshape(shape) for (a, b), shape in zip(pairwise(ends), shapes, strict=True)]
-        return cls(float(told[1]), *parts)
+        scores, information, litres, readings, part_scores, part_cross, part_own, early, early_information = parts
+
+        def wide(some: Floats32, axes: int) -> Floats32:
+            made = np.zeros(some.shape[:-axes] + (p,) * axes, np.float32)
+            made[(..., there[:, None], there) if axes > 1 else (..., there)] = some
+            return made
+
+        return cls(
+            float(told[1]),
+            wide(scores, 1),
+            wide(information, 2),
+            litres,
+            readings,
+            part_scores,
+            wide(part_cross, 1),
+            part_own,
+            wide(early, 1),
+            wide(early_information, 2),
+        )
 
 
 class Columns:
@@ -204,14 +244,16 @@ class Columns:
         litres, used = np.zeros((BLOCKS, n)), np.zeros(BLOCKS)
         part_sums = np.zeros((n * parts, 1 + p))
         part_own = np.zeros(n * parts)
+        early, early_information = np.zeros((BLOCKS, LOOKS - 1, p)), np.zeros((BLOCKS, LOOKS - 1, p, p))
         if len(at) > 1 and n:
             gap = at[1:] - at[:-1]
             sold = self._sold(rows)
             step_sold = (sold[1:] - sold[:-1]).reshape(len(gap), n, 1 + parts) / 1000.0
             own, book_ml = step_sold[:, :, 0], course.book_ml[rows]
             book = np.diff(book_ml) / 1000.0
-            edges = np.searchsorted(at[1:], start_us + BLOCK_US * np.arange(BLOCKS + 1), side="right").tolist()
-            for number, (first, last) in enumerate(pairwise(edges)):
+            looks_us = start_us + BLOCK_US // LOOKS * np.arange(BLOCKS * LOOKS + 1)
+            looks = np.searchsorted(at[1:], looks_us, side="right").tolist()
+            for number, (first, last) in enumerate(pairwise(looks[::LOOKS])):
                 litres[number] = own[first:last].sum(axis=0)
             whole = self._whole(rows, gap, book, own.sum(axis=1), noise)
             chosen = np.flatnonzero(whole)
@@ -225,15 +267,18 @@ class Columns:
             white = whitened(raw, gap[chosen] / DAY_US, fresh, noise, WANDER * noise)
             shown, part = white[:, : 2 + n + len(crossed)], white[:, 2 + n + len(crossed) :]
             places = np.concatenate((np.arange(n + 1), n + 1 + crossed))
-            cuts = np.searchsorted(chosen, edges).tolist()
-            sums = np.stack([shown[first:last].T @ shown[first:last] for first, last in pairwise(cuts)])
-            scores[:, places] = sums[:, 1:, 0]
-            information[:, places[:, None], places] = sums[:, 1:, 1:]
-            used[:] = np.diff(cuts)
+            cuts = np.searchsorted(chosen, looks).tolist()
+            each = np.stack([shown[first:last].T @ shown[first:last] for first, last in pairwise(cuts)])
+            sums = np.cumsum(each.reshape(BLOCKS, LOOKS, *each.shape[1:]), axis=1)
+            square = (..., places[:, None], places)
+            scores[:, places], information[square] = sums[:, -1, 1:, 0], sums[:, -1, 1:, 1:]
+            early[..., places], early_information[square] = sums[:, :-1, 1:, 0], sums[:, :-1, 1:, 1:]
+            used[:] = np.diff(cuts[::LOOKS])
             today = slice(cuts[0], cuts[-1])
             part_sums[:, np.append(0, 1 + places)] = part[today].T @ shown[today]
             part_own = np.einsum("ij,ij->j", part[today], part[today])
-        rounded = (scores, information, litres, used, part_sums[:, 0], part_sums[:, 1:], part_own)
+        parted = (part_sums[:, 0], part_sums[:, 1:], part_own)
+        rounded = (scores, information, litres, used, *parted, early, early_information)
         return Day(float(np.float32(noise)), *(each.astype(np.float32) for each in rounded))
 
     def _whole(self, rows: slice, gap: Ints, book: Floats, sold: Floats, noise: float) -> NDArray[np.bool_]:

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-NATS: Final = 11.2
+NATS: Final = 10.9
 """Threshold of both rules, unless the settings say another."""
 JOINED_NATS: Final = 3.0
 """More for tanks that a siphon joins: what passes between their charts is not white."""
-_WATCHES: Final = 7
+_WATCHES: Final = 8
 """How watches are made; what was remembered of others is not used."""
-SPAN_DAYS: Final = 30
-LEAD_DAYS: Final = 90
+SPAN_DAYS: Final = 60
+LEAD_DAYS: Final = 210
 DAYS: Final = SPAN_DAYS + LEAD_DAYS
 _COUNT: Final = 4
 """Bytes of the number of days in what is remembered."""

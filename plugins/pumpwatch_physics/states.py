@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -25,6 +26,8 @@ import numpy as np
 from pumpwatch_physics.blocks import BANDS, BLOCKS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -62,7 +65,7 @@ _RECENT: Final = ((1.5, 1), (5, BLOCKS // 2), (20, BLOCKS), (BACK_DAYS, 2 * BLOC
 _RESTS_DAYS, _RESTS = 8.0, 0.5
 """In about so many days a step of the leak comes to be worth so much more than its blocks say: the level wanders back,
 which they do not know. Without it honest steps of it deviated by 0.96, 0.85, 0.80, 0.75 after 1, 10, 20, 45 days."""
-_RARER: Final = np.array([2.0, 3.0])
+_RARER: Final = np.array([2.0, 2.0])
 """Nats by which a fault of the whole tank, and a leak, are less likely beforehand than one of a nozzle."""
 _AGES: Final = [0, *(math.floor(days * BLOCKS) + 1 for days, _ in _RECENT)]
 _THINNED: Final = tuple(zip(_AGES[1:], (*(every for _, every in _RECENT[1:]), 0), strict=True))
@@ -74,6 +77,8 @@ _SCALE_PRIOR: Final = 60.0
 """Standardised surprises of unit variance that are taken as seen before the first, when noise is learned."""
 STRANGE: Final = 4.6
 """Deviations, beyond which a block counts as if it were so strange: none alone is worth an alarm."""
+_SUDDEN: Final = 3.5
+"""Deviations, beyond which a part of a block counts as if it were so strange."""
 _TOO_STRANGE: Final = 5.5
 """Deviations, beyond which a block that is alone does not tell which fillings are short."""
 _AGAIN, _AGAIN_DAYS = 3, 14
@@ -186,6 +191,8 @@ class Filter:
         """Of late: the block, and the fault with its sign."""
         self.unbelieved = 0
         """Blocks that were too strange and alone."""
+        self._has_begun = False
+        """The last of ``blocks``, and nothing is told of it yet."""
         self._since: list[int] = []
         """Blocks with which a fault may have begun, oldest first: the times."""
         self._steps = np.zeros((_MOST_TIMES, nozzles + 2, len(variance) + 2))
@@ -210,8 +217,11 @@ class Filter:
         """(times, faults)."""
         return self._steps[: len(self._since), :, -1]
 
-    def tell(self, scores: Floats, information: Floats) -> None:
-        """The next block's S (p,) and G (p, p)."""
+    def begin(self) -> None:
+        """The next block, of which nothing is told yet; does nothing when it has begun."""
+        if self._has_begun:
+            return
+        self._has_begun = True
         model, n = _model(self.nozzles), len(self.state)
         if self.blocks % BLOCKS == 0:
             self._begin_day(model)
@@ -221,36 +231,76 @@ class Filter:
             self.covariance.reshape(-1)[:: n + 1] += self._gained  # a view: its diagonal
         self._thin(model.fade)
         self.blocks += 1
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether some fault is worth a look."""
+        return bool((self._num**2 > 2.0 * _WORTH * self._den).any())
+
+    @contextmanager
+    def glimpsed(self, scores: Floats, information: Floats) -> Iterator[None]:
+        """Inside, ``suspicions`` and ``size`` speak as if no more of the block that has begun were to come.
+
+        What is strange of it is believed less than when it has ended.
+        """
+        told = np.flatnonzero(information.any(axis=0))
+        if not len(told):
+            yield
+            return
+        _, _, taken, _, _ = self._found(told, scores, information, _SUDDEN)
+        before = self._steps[: len(self._since)].copy()
+        self._steps.reshape(-1, before.shape[-1])[: len(taken)] += taken
+        try:
+            yield
+        finally:
+            self._steps[: len(before)] = before
+
+    def tell(self, scores: Floats, information: Floats) -> None:
+        """The next block's S (p,) and G (p, p)."""
+        self.begin()
+        self._has_begun = False
         told = np.flatnonzero(information.any(axis=0))
         if not len(told):
             return
-        k, faults, scale = len(told), len(model.faults), self.scale
-        observed = self.observed[told]
+        n, scale = len(self.state), self.scale
+        reach, pull, taken, heed, deviations = self._found(told, scores, information, STRANGE)
+        most = max(deviations, key=abs)
+        if self._is_alone(most, deviations.index(most)):
+            self.unbelieved += 1
+        steps = self._steps.reshape(-1, n + 2)[: len(taken)]  # a view
+        steps += taken
+        self.state = self.state + pull[:, n] @ reach
+        covariance = self.covariance - reach.T @ pull[:, :n]
+        self.covariance = (covariance + covariance.T) / 2.0
+        for num, den in taken[-self.nozzles - 2 :, n:].tolist()[: self.nozzles]:
+            if den > 0.0:
+                self._surprises += min(num**2 / den / (scale * heed), 9.0)
+                self._seen += 1.0
+
+    def _found(
+        self, told: Ints, scores: Floats, information: Floats, strange: float
+    ) -> tuple[Floats, Floats, Floats, float, list[float]]:
+        """Of the coefficients ``told`` of a block: reach and what ``_explained`` makes of it, how much is believed.
+
+        From ``strange`` deviations on less of it is. The last are by how many deviations each fault would explain the
+        block, had it begun with it.
+        """
+        model, n, k = _model(self.nozzles), len(self.state), len(told)
+        faults, observed = len(model.faults), self.observed[told]
         given = np.empty((k, 1 + k))
         given[:, 0], given[:, 1:] = scores[told], information[told[:, None], told]
-        given *= scale
+        given *= self.scale
         given[:, 0] -= given[:, 1:] @ (observed @ self.state)
         reach = observed @ self.covariance
         steps = self._steps.reshape(-1, n + 2)[: len(self._since) * faults]  # a view
         there = model.faults[:, told].reshape(-1) - (steps[:, :n] @ observed.T).reshape(-1, faults * k)
         signature = there.reshape(-1, k)
         pull, taken = _explained(given, observed, reach, signature)
-        # A fault that begins with the block is the last time's: by how many deviations it would explain the block.
         deviations = [num / math.sqrt(max(den, 1e-9)) for num, den in taken[-faults:, n:].tolist()]
-        most = max(deviations, key=abs)
-        heed = min(1.0, (STRANGE / max(abs(most), STRANGE)) ** 2)
+        heed = min(1.0, (strange / max(abs(max(deviations, key=abs)), strange)) ** 2)
         if heed < 1.0:
             pull, taken = _explained(given * heed, observed, reach, signature)
-        if self._is_alone(most, deviations.index(most)):
-            self.unbelieved += 1
-        steps += taken
-        self.state = self.state + pull[:, n] @ reach
-        covariance = self.covariance - reach.T @ pull[:, :n]
-        self.covariance = (covariance + covariance.T) / 2.0
-        for num, den in steps[-faults:, n:].tolist()[: self.nozzles]:
-            if den > 0.0:
-                self._surprises += min(num**2 / den / (scale * heed), 9.0)
-                self._seen += 1.0
+        return reach, pull, taken, heed, deviations
 
     @property
     def common_sd(self) -> float:
@@ -323,7 +373,7 @@ class Filter:
 
     def suspicions(self) -> list[Suspicion]:
         """Every fault both ways, the most likely first; nothing when no fault is worth a look."""
-        if (self._num**2 <= 2.0 * _WORTH * self._den).all():
+        if not self.is_suspicious:
             return []
         weights, sizes = self._weights(), _model(self.nozzles).sizes
         found, worth = [], self._worth()

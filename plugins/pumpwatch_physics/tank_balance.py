@@ -83,7 +83,7 @@ class Balance(Chronicle):
     context: ClassVar[timedelta] = timedelta(days=16)
     settling: ClassVar[timedelta] = timedelta(hours=3)
     lookback: ClassVar[timedelta] = timedelta(days=DAYS + 1) + context
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     digests_of: ClassVar[str] = "tank_balance"
     settings: BalanceSettings
 

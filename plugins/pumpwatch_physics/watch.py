@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from pumpwatch.courses import DAY_US, HOUR_US
-from pumpwatch_physics.blocks import BLOCK_US, BLOCKS, SETTLED_US, level_readings
+from pumpwatch_physics.blocks import BLOCK_US, BLOCKS, LOOKS, SETTLED_US, level_readings
 from pumpwatch_physics.chance import Chance
 from pumpwatch_physics.states import Filter, Sized, Suspicion
 from pumpwatch_physics.strata import STRATA, contrasts
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 LEARN_DAYS: Final = 21
 """At the beginning: what a tank's constants are must be known before anything is claimed."""
+EARLY_NATS, EARLY_DAYS = 2.0, 90.0
+"""So much more is wanted of a tank of which nothing is known, and less day by day: constants look like steps."""
+SUSPECTED: Final = 4.0
+"""Nats that a cause must have had when a block began to be told of before it ends."""
 MARGIN: Final = 3.0
 """Nats by which the best cause must lead, or else some more blocks are waited for, and the less is wanted."""
 LEAST_MARGIN: Final = 1.0
@@ -47,8 +51,12 @@ SILENT_L: Final = 150.0
 USUAL_DAYS: Final = 7
 PART_DAYS: Final = 60
 PART_SIZES: Final = np.array([0.01, 0.02, 0.03, 0.05, 0.08])
+PART_KNOWN_NATS: Final = 10.0
+"""For a condition of a nozzle known to be short; less says nothing."""
+PART_BOTH_NATS: Final = 3.0
+"""More when what a condition says is added to what all fillings of the nozzle say: of both the beginning is unknown."""
 PART_LEFT: Final = 0.6
-"""Of the threshold, that must be left without the strongest day."""
+"""Of the nats needed for one condition, that must be left without the strongest day."""
 TURN_NATS: Final = 5.0
 """For a nozzle known to be short to be called honest about inspections."""
 LEVEL_LEAST: Final = 0.003
@@ -158,17 +166,17 @@ class Watch:
         blocks = np.zeros((BLOCKS, 2, self.nozzles))
         self._blocks = [*self._blocks[-DRIFT_DAYS:], blocks]
         for block in range(BLOCKS):
+            begin_us = day_us + block * BLOCK_US
+            seen = None if day is None or not heard[block] else self._glimpse(begin_us, day, block, noise[block])
             self.filter.tell(*self.chance.weighed(scores[block], information[block], noise[block]))
             if heard[block]:
                 blocks[block] = self.filter.latest()
             self.chance.see(blocks[block, 0], blocks[block, 1], noise[block])
             self._dense = max(0.0 if day is None else float(day.readings[block]), FADES * self._dense)
-            if day is None or not heard[block]:
-                continue
-            step_us = BLOCK_US / float(day.readings[block])
-            # Until the readings that tell the level of a piece are there, a block may change.
-            settled = max(SETTLED_US, round(level_readings(step_us) * step_us))
-            self._look(day_us + (block + 1) * BLOCK_US + settled)
+            if seen is not None:
+                self._claim(seen)
+            elif day is not None and heard[block]:
+                self._look(begin_us + BLOCK_US + _settled_us(float(day.readings[block])))
         if day is not None:
             self._days += 1
             if self.filter.unbelieved == unbelieved:
@@ -200,26 +208,52 @@ class Watch:
     def _is_learning(self) -> bool:
         return self._days < LEARN_DAYS
 
+    @property
+    def _needed(self) -> float:
+        """Nats."""
+        return self._threshold + EARLY_NATS * max(1.0 - self._days / EARLY_DAYS, 0.0)
+
+    def _glimpse(self, begin_us: int, day: Day, block: int, noise: Floats) -> Claim | None:
+        """What is clear before a block has ended, when something was suspected before it began."""
+        if self._is_learning:
+            return None
+        before = {(one.fault, one.rising) for one in self.filter.suspicions() if one.nats > SUSPECTED}
+        if not before:
+            return None
+        self.filter.begin()
+        for look in range(LOOKS - 1):
+            scores, information = day.early_scores[block, look], day.early_information[block, look]
+            with self.filter.glimpsed(*self.chance.weighed(scores, information, noise)):
+                suspicions = self.filter.suspicions()
+                if not suspicions or suspicions[0].nats < self._needed:
+                    continue
+                best, rival, *_ = suspicions
+                if (best.fault, best.rising) not in before:
+                    continue
+                if self._lead(best, rival) < self._margin(0.0) or self._is_contested(best):
+                    continue
+                # At the look itself only part of the block's readings are there: those of late tell how dense they are.
+                settled_us = _settled_us(max(float(day.readings[block]), self._dense))
+                at_us = begin_us + (look + 1) * BLOCK_US // LOOKS + settled_us
+                return self._made(best, rival, at_us)
+        return None
+
     def _look(self, at_us: int) -> None:
         """Whether one cause explains enough."""
         if self._is_learning:
             return
         suspicions = self.filter.suspicions()
-        if not suspicions or suspicions[0].nats < self._threshold:
+        if not suspicions or suspicions[0].nats < self._needed:
             self._waiting = -1
             self._is_unclear = self._is_unclear and bool(suspicions)
             return
         best, rival, *_ = suspicions
         n = self.nozzles
-        is_short = best.fault < n and best.rising
-        times = FALLING_TIMES if best.fault < n and not best.rising else 1
         if self._waiting < 0:
             self._waiting = self.filter.blocks
-        sparse = self._dense < SPARSE
-        patience = times * (SPARSE_BLOCKS if sparse else PATIENT_BLOCKS)
+        patience = self._times(best) * (SPARSE_BLOCKS if self._is_sparse else PATIENT_BLOCKS)
         waited = (self.filter.blocks - self._waiting) / patience
-        margin = SPARSE_MARGIN if sparse else max(MARGIN * (1.0 - waited), LEAST_MARGIN)
-        is_close = best.nats - rival.nats < times * margin
+        is_close = self._lead(best, rival) < self._margin(waited)
         if is_close and waited < 1.0:
             return
         gains = [one for one in (best, rival) if one.rising is (one.fault <= n)]
@@ -233,22 +267,53 @@ class Watch:
                 claim = Claim("some", None, True, at_us, since_us, sized, nozzle.nats, other, likeliest=nozzle.fault)
                 self.claims.append(claim)
             return
-        sized = self.filter.size(best)
-        blocks = self.filter.blocks - sized.since
-        if is_short and waited < CONTESTED and self.chance.is_contested(best.fault, blocks):
+        if waited < CONTESTED and self._is_contested(best):
             return
-        since_us = self._begun_us + sized.since * BLOCK_US
-        self._waiting, self._is_unclear = -1, False
+        self._claim(self._made(best, rival, at_us))
+
+    def _times(self, best: Suspicion) -> int:
+        """By how much more is wanted."""
+        return FALLING_TIMES if best.fault < self.nozzles and not best.rising else 1
+
+    def _lead(self, best: Suspicion, rival: Suspicion) -> float:
+        return (best.nats - rival.nats) / self._times(best)
+
+    @property
+    def _is_sparse(self) -> bool:
+        return self._dense < SPARSE
+
+    def _margin(self, waited: float) -> float:
+        """Nats by which a cause must lead when so much of the patience is gone."""
+        return SPARSE_MARGIN if self._is_sparse else max(MARGIN * (1.0 - waited), LEAST_MARGIN)
+
+    def _is_contested(self, best: Suspicion) -> bool:
+        """Whether a nozzle seems short, and another that is short by chance explains it too."""
+        if best.fault >= self.nozzles or not best.rising:
+            return False
+        blocks = self.filter.blocks - self.filter.size(best).since
+        return self.chance.is_contested(best.fault, blocks)
+
+    def _made(self, best: Suspicion, rival: Suspicion, at_us: int) -> Claim:
+        """The claim of a cause that leads."""
+        n, sized = self.nozzles, self.filter.size(best)
         kind = "nozzle" if best.fault < n else "tank" if best.fault == n else "leak"
         named = best.fault if best.fault < n else None
         drift = named is not None and abs(sized.value) < DRIFT_MOST and self._is_drift(named)
-        self.claims.append(Claim(kind, named, best.rising, at_us, since_us, sized, best.nats, rival, drift=drift))
-        if is_short:
-            self.chance.claimed(best.fault, blocks)
-        if named is not None:
-            self._known[named] = self._known.get(named, 0.0) + sized.value
-            self._turns.pop(named, None)
-        self.filter.learn(best.fault, sized.value)
+        since_us = self._begun_us + sized.since * BLOCK_US
+        return Claim(kind, named, best.rising, at_us, since_us, sized, best.nats, rival, drift=drift)
+
+    def _claim(self, claim: Claim) -> None:
+        """Tell of it, and look for what comes on top of it from here on."""
+        self._waiting, self._is_unclear = -1, False
+        self.claims.append(claim)
+        nozzle, size = claim.nozzle, claim.sized.value
+        if nozzle is not None:
+            if claim.rising:
+                self.chance.claimed(nozzle, self.filter.blocks - claim.sized.since)
+            self._known[nozzle] = self._known.get(nozzle, 0.0) + size
+            self._turns.pop(nozzle, None)
+        fault = nozzle if nozzle is not None else self.nozzles + (claim.kind == "leak")
+        self.filter.learn(fault, size)
 
     def _is_drift(self, nozzle: int) -> bool:
         """Whether an error that grows evenly explains a nozzle's last months clearly better than one that jumped."""
@@ -279,18 +344,20 @@ class Watch:
             return
         num, den = np.cumsum(self._parts, axis=0).swapaxes(0, 1)
         most = np.log(len(num)) + (np.maximum(num, 0.0) ** 2 / np.maximum(2.0 * den, 1e-9)).max()
-        if most < self._part_threshold:
+        if most < PART_KNOWN_NATS:
             return  # no average over sizes exceeds the best size of all
+        suspected = {one.fault: one.nats for one in self.filter.suspicions() if one.rising}
         ratios = num[:, :, None] * PART_SIZES - den[:, :, None] * PART_SIZES**2 / 2.0
         top = ratios.max(axis=(0, 2))
         nats = top + np.log(np.exp(ratios - top[:, None]).mean(axis=2).sum(axis=0))
         for nozzle in range(n):
             mine = nats[nozzle * parts : (nozzle + 1) * parts]
             best = int(mine.argmax())
-            if mine[best] < self._part_threshold or any(each[0] == nozzle for each in self._named):
+            needed = self._part_needed(nozzle, suspected.get(nozzle, 0.0))
+            if mine[best] < needed or any(each[0] == nozzle for each in self._named):
                 continue
             row = nozzle * parts + best
-            if not self._is_lasting(num[:, row], den[:, row]):
+            if not self._is_lasting(num[:, row], den[:, row], needed - math.log(parts)):
                 continue
             self._named.add((nozzle, best))
             sized = _posterior(num[:, row], den[:, row])
@@ -301,7 +368,15 @@ class Watch:
                       nats=float(mine[best]) - math.log(parts), stratum=best)
             )  # fmt: skip
 
-    def _is_lasting(self, num: Floats, den: Floats) -> bool:
+    def _part_needed(self, nozzle: int, whole: float) -> float:
+        """Nats for a condition: fewer at a nozzle known to be short, or when all its fillings are suspected too."""
+        if self._known.get(nozzle, 0.0) > 0.0:
+            return PART_KNOWN_NATS
+        both = self._part_threshold + PART_BOTH_NATS - max(whole, 0.0)
+        return max(min(self._part_threshold, both), PART_KNOWN_NATS)
+
+    @staticmethod
+    def _is_lasting(num: Floats, den: Floats, needed: float) -> bool:
         """Whether much is left without the strongest day: on the day a fault begins, the hours after it look chosen.
 
         ``num``, ``den`` are sums over the last 1, 2, … days.
@@ -310,7 +385,7 @@ class Watch:
         days, place = divmod(int(ratios.argmax()), len(PART_SIZES))
         size = PART_SIZES[place]
         each = np.diff(ratios[: days + 1, place], prepend=0.0)
-        return size > 0.0 and float(each.sum() - each.max()) >= PART_LEFT * self._threshold
+        return size > 0.0 and float(each.sum() - each.max()) >= PART_LEFT * needed
 
     def _turn(self, day_us: int, day: Day, visits_us: Sequence[int], short: Mapping[int, float], known: Floats) -> None:
         """Whether a nozzle known to be short is honest about inspections.
@@ -370,6 +445,12 @@ class Watch:
         at_us = day_us + DAY_US + SETTLED_US
         kind = "tank" if abs(moved) > CHART_MOST else "chart"
         self.claims.append(Claim(kind, None, moved > 0.0, at_us, since_us, sized, nats))
+
+
+def _settled_us(readings: float) -> int:
+    """How long a block of so many readings may change after its end: until a piece's level is told."""
+    step_us = BLOCK_US / readings
+    return max(SETTLED_US, round(level_readings(step_us) * step_us))
 
 
 def _posterior(num: Floats, den: Floats) -> Sized:

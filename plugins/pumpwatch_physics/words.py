@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from pumpwatch import About, Text
 from pumpwatch.wording import litres, local_day
-from pumpwatch_physics.blocks import BLOCKS
+from pumpwatch_physics.blocks import BLOCKS, LOOKS
 from pumpwatch_physics.crossing import APART_SIGMAS, EACH_SIGMAS, LEAST
 from pumpwatch_physics.runs import JOINED_NATS, NATS
 from pumpwatch_physics.states import BACK_DAYS, COMMON_SD, METER_MEAN_SD, STRANGE, TANK_SIZES, USUAL_NOISE_L
@@ -17,18 +17,23 @@ from pumpwatch_physics.watch import (
     CHART_LEAST,
     CHART_MOST,
     CHART_SIGMAS,
+    EARLY_DAYS,
+    EARLY_NATS,
     LEARN_DAYS,
     LEAST_MARGIN,
     LEVEL_DAYS,
     LEVEL_LEAST,
     LEVEL_SIGMAS,
     MARGIN,
+    PART_BOTH_NATS,
     PART_DAYS,
+    PART_KNOWN_NATS,
     PART_SIZES,
     PATIENT_BLOCKS,
     SILENT_L,
     SPARSE_BLOCKS,
     SPARSE_MARGIN,
+    SUSPECTED,
     TURN_NATS,
 )
 
@@ -284,7 +289,10 @@ ABOUT_BALANCE: Final = About(
     "short nozzle that does not lead by then is told of by its tank, unnamed, until it does. Of readings rarer than a "
     f"third of an hour it must lead by {SPARSE_MARGIN:g}, and its tank is told of after {SPARSE_BLOCKS * 24 // BLOCKS} "
     "hours. Before one nozzle is said to give more than it shows, both are twice as much. "
-    f"Nothing in a tank's first {LEARN_DAYS} days with readings. A nozzle short since the first day: more than "
+    f"What had {SUSPECTED:g} nats when such {24 // BLOCKS} hours began may be told of each "
+    f"{24 // BLOCKS // LOOKS} h within them. "
+    f"Nothing in a tank's first {LEARN_DAYS} days with readings, and until day {EARLY_DAYS:g} up to "
+    f"{EARLY_NATS:g} nats more, fewer day by day. A nozzle short since the first day: more than "
     f"{100 * LEVEL_LEAST:.2f} % by {LEVEL_SIGMAS:g} deviations after {LEVEL_DAYS} days with readings. A small step "
     "(0.6 % at most) within five days of signed work on the meter is a note, but upwards only the first of a nozzle. "
     "One that grew slowly and is as small is a meter out of tolerance: low, or a note within ±0.30 %. Notes only: an "
@@ -328,7 +336,9 @@ ABOUT_SELECTIVE: Final = About(
     "known to be short is as short on the day of a visit, from its midnight (twelve hours before at most) until six "
     "hours after.",
     threshold=f"{NATS:g} nats and the logarithm of the number of conditions; the best condition of a nozzle is named, "
-    f"once. About visits {TURN_NATS:g} nats, of nozzles known to be short only.",
+    f"once. Fewer when all fillings of the nozzle are suspected too: both together {PART_BOTH_NATS:g} nats more than "
+    f"that; {PART_KNOWN_NATS:g} at a nozzle known to be short, of which only the condition is in doubt. About visits "
+    f"{TURN_NATS:g} nats, of nozzles known to be short only.",
     power="Of a fault at a share w of a nozzle's fillings the whole balance sees w times its size, the contrast its "
     "full size at those fillings: 5 % above 40 L is found within days and named some days later; rarer conditions "
     "take as much longer as they are rarer. The measured delays stand on the page of the rules' performance.",

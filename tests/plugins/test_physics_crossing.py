@@ -16,7 +16,7 @@ from pumpwatch.courses import DAY_US
 from pumpwatch.detection.arbitration import arbitrate
 from pumpwatch.testing import cut_invariant
 from pumpwatch_physics import SelectiveDelivery, TankBalance
-from pumpwatch_physics.blocks import BANDS, BLOCK_US, BLOCKS, Day
+from pumpwatch_physics.blocks import BANDS, BLOCK_US, BLOCKS, LOOKS, Day
 from pumpwatch_physics.crossing import APART_DAYS, Crossings
 from pumpwatch_physics.strata import STRATA
 from pumpwatch_sim.dataset.pasts import station_past
@@ -102,7 +102,8 @@ def day_of(gained, sold=800.0, readings=36):
     litres = np.full((BLOCKS, n), sold / n)
     parts = n * len(STRATA)
     arrays = (scores, information, litres, np.full(BLOCKS, float(readings)), np.zeros(parts), np.zeros((parts, p)))
-    return Day(3.0, *(each.astype(np.float32) for each in (*arrays, np.zeros(parts)))).to_array()
+    early = (np.zeros((BLOCKS, LOOKS - 1, p)), np.zeros((BLOCKS, LOOKS - 1, p, p)))
+    return Day(3.0, *(each.astype(np.float32) for each in (*arrays, np.zeros(parts), *early))).to_array()
 
 
 def told(*gained, seed=1, **more):

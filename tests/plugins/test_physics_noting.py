@@ -14,7 +14,7 @@ from pumpwatch import Severity, from_us, to_us
 from pumpwatch.detection.replay import in_order
 from pumpwatch_physics import TankBalance
 from pumpwatch_physics.noting import days_of, worn
-from pumpwatch_physics.runs import LEAD_DAYS, SPAN_DAYS, Followed
+from pumpwatch_physics.runs import DAYS, LEAD_DAYS, SPAN_DAYS, Followed
 from pumpwatch_physics.watch import Claim, Sized, Track
 from pumpwatch_sim.dataset.pasts import station_past
 
@@ -102,10 +102,10 @@ def test_a_nozzle_that_was_claimed_is_not_noted_as_well(past):
 
 def test_each_day_belongs_to_the_watch_of_its_span():
     """A watch's first days are another's to tell, unless there is none before it."""
-    digests = {day: {"S01-T1": ()} for day in range(BEGUN, BEGUN + 200)}
-    later = -(-(BEGUN + 1) // SPAN_DAYS) * SPAN_DAYS
-    own = [day for _, day in days_of(followed([0.0] * 120), digests, 0)]
+    digests = {day: {"S01-T1": ()} for day in range(BEGUN, BEGUN + 2 * DAYS)}
+    later = -(-(BEGUN + 1 + LEAD_DAYS) // SPAN_DAYS) * SPAN_DAYS - LEAD_DAYS
+    own = [day for _, day in days_of(followed([0.0] * DAYS), digests, 0)]
     assert own == list(range(BEGUN, own[-1] + 1))
-    next_one = [day for _, day in days_of(followed([0.0] * 120, first=later), digests, 0)]
+    next_one = [day for _, day in days_of(followed([0.0] * DAYS, first=later), digests, 0)]
     assert next_one == list(range(later + LEAD_DAYS, later + LEAD_DAYS + SPAN_DAYS))
     assert own[-1] < next_one[0]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pumpwatch.courses import DAY_US, HOUR_US
-from pumpwatch_physics.blocks import BANDS, BLOCK_US, BLOCKS, SETTLED_US, Day
+from pumpwatch_physics.blocks import BANDS, BLOCK_US, BLOCKS, LOOKS, SETTLED_US, Day
 from pumpwatch_physics.strata import STRATA
 from pumpwatch_physics.watch import CHART_DAYS, LEARN_DAYS, LEVEL_DAYS, Watch
 
@@ -43,6 +43,8 @@ def day_of(chance, beta, selective=None):
         part.ravel(),
         cross.reshape(-1, WIDTH),
         own.ravel(),
+        np.zeros((BLOCKS, LOOKS - 1, WIDTH)),
+        np.zeros((BLOCKS, LOOKS - 1, WIDTH, WIDTH)),
     )
     return Day(3.0, *(each.astype(np.float32) for each in tables))
 
