@@ -214,7 +214,7 @@ class Columns:
     def _noise_l(self, start_us: int) -> float:
         """Of one reading, known when a day begins; of dips from how they differ where no fuel came, drawn to 6 L."""
         if not self.course.is_coarse:
-            return self.course.noise_l(start_us - 1)
+            return self.course.noise_l(start_us - DAY_US)  # the last day by UTC that is over wherever the stations are
         rows = self.course.rows(start_us - NOISE_DAYS * DAY_US, start_us)
         between = slice(rows.start, max(rows.stop - 1, rows.start))
         steps = np.rint(np.diff(self.course.book_ml[rows])[~self._risen[between]] / 1000.0).astype(np.int64)

@@ -13,7 +13,7 @@ from worlds import one_tank
 from pumpwatch import from_us
 from pumpwatch.courses import DAY_US, courses, draws_of
 from pumpwatch_physics import blocks
-from pumpwatch_physics.blocks import BANDS, BLOCKS, WANDER, Columns, Day, whitened
+from pumpwatch_physics.blocks import BANDS, BLOCK_US, BLOCKS, LOOKS, WANDER, Columns, Day, whitened
 from pumpwatch_physics.runs import digest
 from pumpwatch_physics.strata import STRATA
 from pumpwatch_sim.dataset.pasts import station_past
@@ -129,6 +129,25 @@ def test_a_digest_depends_on_the_fortnight_before_and_the_half_hour_after() -> N
         whole, part = digest(past, day, OFFSET_US), digest(cut, day, OFFSET_US)
         assert whole.keys() == part.keys() == {"S01-T1"}
         assert np.array_equal(whole["S01-T1"], part["S01-T1"])
+
+
+def test_what_a_look_sees_of_a_block_is_what_was_known_then() -> None:
+    """To the last bit once half an hour has passed: what is claimed at a look stays claimed."""
+    past = past_of()
+    part_us = BLOCK_US // LOOKS
+    seen = 0
+    for day in days_of(past)[17:20]:
+        whole = Day.from_array(digest(past, day, OFFSET_US)["S01-T1"])
+        for block, look in ((2, 1), (3, 2), (6, 1)):
+            at = midnight(day) + timedelta(microseconds=block * BLOCK_US + look * part_us)
+            cut = past.between(past.start, at + timedelta(minutes=31))
+            then = Day.from_array(digest(cut, day, OFFSET_US)["S01-T1"])
+            for name in ("early_scores", "early_information"):
+                mine, theirs = getattr(whole, name)[block, look - 1], getattr(then, name)[block, look - 1]
+                assert np.array_equal(mine, theirs), (day, block, look, name)
+            seen += whole.early_information[block, look - 1].any()
+            assert np.all(np.diag(whole.early_information[block, look - 1]) <= np.diag(whole.information[block]) + 1e-3)
+    assert seen >= 6
 
 
 def test_the_order_of_the_fillings_does_not_matter_within_a_block() -> None:

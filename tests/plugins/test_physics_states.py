@@ -128,6 +128,34 @@ def test_a_step_is_found_where_it_is_and_as_large_as_it_is(place, size, fault, r
     assert abs(sized.since - 60) <= 2
 
 
+def test_a_glimpse_says_what_telling_would_and_leaves_nothing_behind() -> None:
+    pairs = list(blocks(4, 30, step(1, 0.01), since=20))
+    filter_, other = told(Filter(NOZZLES), pairs[:-1]), told(Filter(NOZZLES), pairs[:-1])
+    filter_.begin()
+    with filter_.glimpsed(pairs[-1][0] * 0.5, pairs[-1][1] * 0.5):
+        half = filter_.suspicions()
+    with filter_.glimpsed(*pairs[-1]):
+        seen = filter_.suspicions()
+        sized = filter_.size(seen[0])
+    for each in (filter_, other):
+        each.tell(*pairs[-1])
+    assert filter_.suspicions() == other.suspicions() == seen
+    assert other.size(seen[0]) == sized
+    assert half[0].nats < seen[0].nats
+    assert np.array_equal(filter_.state, other.state)
+    assert np.array_equal(filter_.covariance, other.covariance)
+
+
+def test_what_is_sudden_is_believed_less_in_a_glimpse_than_when_the_block_is_over() -> None:
+    pairs = list(blocks(4, 21, step(1, 0.05), since=20))
+    filter_ = told(Filter(NOZZLES), pairs[:-1])
+    filter_.begin()
+    with filter_.glimpsed(*pairs[-1]):
+        glimpsed = max_nats(filter_)
+    filter_.tell(*pairs[-1])
+    assert glimpsed < max_nats(filter_)
+
+
 def test_all_nozzles_together_are_their_own_cause() -> None:
     beta = np.zeros(WIDTH)
     beta[:NOZZLES] = 0.03

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,7 +51,14 @@ def day_of(chance, beta, selective=None):
     return Day(3.0, *(each.astype(np.float32) for each in tables))
 
 
-def watched(days, beta_of, seed=1, selective_of=None, visits=(), worked=()):
+def with_looks(day):
+    """The same day, each block of which came evenly."""
+    shares = np.arange(1, LOOKS, dtype=np.float32) / LOOKS
+    scores = day.scores[:, None] * shares[:, None]
+    return replace(day, early_scores=scores, early_information=day.information[:, None] * shares[:, None, None])
+
+
+def watched(days, beta_of, seed=1, selective_of=None, visits=(), worked=(), looks=False):
     """A watch that was told so many days; ``beta_of(block)`` gives the coefficients, blocks counted from the first."""
     chance, watch = np.random.default_rng(seed), Watch(NOZZLES, 9.5)
     for number in range(days):
@@ -57,7 +66,8 @@ def watched(days, beta_of, seed=1, selective_of=None, visits=(), worked=()):
         start = (FIRST + number) * DAY_US
         selective = None if selective_of is None else selective_of(number)
         near = [visit for visit in visits if start - 2 * DAY_US < visit < start + DAY_US]
-        watch.tell(start, day_of(chance, beta, selective), near, worked=number in worked)
+        day = day_of(chance, beta, selective)
+        watch.tell(start, with_looks(day) if looks else day, near, worked=number in worked)
     return watch
 
 
@@ -95,6 +105,38 @@ def test_each_cause_is_claimed_as_what_it_is(places, size, kind, nozzle) -> None
     assert claim.nats >= 9.5
     assert claim.rival is not None
     assert claim.rival.nats < claim.nats
+
+
+def test_what_was_suspected_before_is_claimed_within_a_block() -> None:
+    late, early = (watched(100, from_day(95, 2, size=0.03), looks=looks).claims for looks in (False, True))
+    assert [(claim.kind, claim.nozzle) for claim in early] == [(claim.kind, claim.nozzle) for claim in late]
+    assert (early[0].at_us - SETTLED_US) % BLOCK_US in {BLOCK_US // LOOKS, 2 * BLOCK_US // LOOKS}
+    assert 0 < late[0].at_us - early[0].at_us < BLOCK_US
+    assert early[0].sized.low < 0.03 < early[0].sized.high
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_looks_find_nothing_in_an_honest_tank(seed) -> None:
+    assert watched(60, from_day(0, 0, size=0.0), seed, looks=True).claims == []
+
+
+def test_a_tank_that_is_hardly_known_is_claimed_of_later() -> None:
+    """A small fault, of which every block says little."""
+    onset = LEARN_DAYS + 3
+    young, old = (watched(onset + more + 12, from_day(onset + more, 2, size=0.012)).claims[0] for more in (0, 90))
+    assert young.at_us - (FIRST + onset) * DAY_US > old.at_us - (FIRST + onset + 90) * DAY_US
+    assert young.nats > old.nats
+
+
+def test_a_condition_is_named_sooner_where_the_nozzle_is_known_to_be_short() -> None:
+    """The same fillings are short; in one of the worlds all the others are a little too, and that is known first."""
+    short = np.eye(NOZZLES)[2] * 0.008
+
+    def named(size):
+        watch = watched(70, from_day(25, 2, size=size), selective_of=lambda day: short if day >= 32 else None)
+        return next(claim.at_us for claim in watch.claims if claim.kind == "part")
+
+    assert named(0.03) < named(0.0)
 
 
 def test_nothing_is_claimed_while_the_tank_is_learned() -> None:
