@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from pumpwatch.courses import DAY_US, HOUR_US
+from pumpwatch_physics import watch as watch_module
 from pumpwatch_physics.blocks import BANDS, BLOCK_US, BLOCKS, LOOKS, SETTLED_US, Day
 from pumpwatch_physics.strata import STRATA
 from pumpwatch_physics.watch import CHART_DAYS, LEARN_DAYS, LEVEL_DAYS, Watch
@@ -128,15 +130,18 @@ def test_a_tank_that_is_hardly_known_is_claimed_of_later() -> None:
     assert young.nats > old.nats
 
 
-def test_a_condition_is_named_sooner_where_the_nozzle_is_known_to_be_short() -> None:
-    """The same fillings are short; in one of the worlds all the others are a little too, and that is known first."""
-    short = np.eye(NOZZLES)[2] * 0.008
+@pytest.mark.parametrize("size", [0.0, 0.03])
+def test_a_condition_is_named_sooner_where_all_fillings_are_short_or_suspected(monkeypatch, size) -> None:
+    short = np.eye(NOZZLES)[2] * 0.007
 
-    def named(size):
-        watch = watched(70, from_day(25, 2, size=size), selective_of=lambda day: short if day >= 32 else None)
+    def named():
+        watch = watched(60, from_day(25, 2, size=size), selective_of=lambda day: short if day >= 32 else None)
         return next(claim.at_us for claim in watch.claims if claim.kind == "part")
 
-    assert named(0.03) < named(0.0)
+    sooner = named()
+    monkeypatch.setattr(watch_module, "PART_KNOWN_NATS", 9.5 + math.log(len(STRATA)))
+    monkeypatch.setattr(watch_module, "PART_BOTH_NATS", math.inf)
+    assert sooner < named()
 
 
 def test_nothing_is_claimed_while_the_tank_is_learned() -> None:
