@@ -65,7 +65,7 @@ _RECENT: Final = ((1.5, 1), (5, BLOCKS // 2), (20, BLOCKS), (BACK_DAYS, 2 * BLOC
 _RESTS_DAYS, _RESTS = 8.0, 0.5
 """In about so many days a step of the leak comes to be worth so much more than its blocks say: the level wanders back,
 which they do not know. Without it honest steps of it deviated by 0.96, 0.85, 0.80, 0.75 after 1, 10, 20, 45 days."""
-_RARER: Final = np.array([2.0, 2.0])
+_RARER: Final = np.array([2.0, 3.0])
 """Nats by which a fault of the whole tank, and a leak, are less likely beforehand than one of a nozzle."""
 _AGES: Final = [0, *(math.floor(days * BLOCKS) + 1 for days, _ in _RECENT)]
 _THINNED: Final = tuple(zip(_AGES[1:], (*(every for _, every in _RECENT[1:]), 0), strict=True))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LEARN_DAYS: Final = 21
 """At the beginning: what a tank's constants are must be known before anything is claimed."""
-EARLY_NATS, EARLY_DAYS = 2.0, 90.0
+EARLY_NATS, EARLY_DAYS = 2.0, 150.0
 """So much more is wanted of a tank of which nothing is known, and less day by day: constants look like steps."""
 SUSPECTED: Final = 4.0
 """Nats that a cause must have had when a block began to be told of before it ends."""

@@ -162,18 +162,20 @@ class Books:
         return declarations
 
     def _verify(self, papers: Papers, chance: Generator) -> None:
-        """A certificate for each nozzle that was tested, and for each whose old one ran out meanwhile."""
-        drawn = {nozzle for nozzle, _ in self._draws}
+        """A certificate for each nozzle that was tested, and for each whenever the one it has would run out."""
+        until: dict[int, date] = {}
         for (nozzle, day), draws in sorted(self._draws.items()):
+            until[nozzle] = day + timedelta(days=CERTIFICATE_DAYS)
             error = float(np.mean([error for _, error in draws]))
             self._certify(papers, nozzle, day, _second(max(at for at, _ in draws)), error, chance)
         for nozzle, plan in enumerate(self._station.nozzles):
-            expires = plan.registered.certificate_expires
-            if nozzle in drawn or expires is None or not papers.start <= expires <= papers.end:
-                continue
-            day = max(papers.start, expires - timedelta(days=int(chance.integers(3, 21))))
-            at = datetime(day.year, day.month, day.day, 9, tzinfo=LOCAL) + timedelta(minutes=int(chance.integers(420)))
-            self._certify(papers, nozzle, day, at, plan.meter.error + chance.normal(0.0, 0.0002), chance)
+            expires = until.get(nozzle, plan.registered.certificate_expires)
+            while expires is not None and papers.start <= expires <= papers.end:
+                day = max(papers.start, expires - timedelta(days=int(chance.integers(3, 21))))
+                at = datetime(day.year, day.month, day.day, 9, tzinfo=LOCAL)
+                at += timedelta(minutes=int(chance.integers(420)))
+                self._certify(papers, nozzle, day, at, plan.meter.error + chance.normal(0.0, 0.0002), chance)
+                expires = day + timedelta(days=CERTIFICATE_DAYS)
 
     def _certify(self, papers: Papers, nozzle: int, day: date, at: datetime, error: float, chance: Generator) -> None:
         nozzle_id = self._station.nozzles[nozzle].registered.nozzle_id
