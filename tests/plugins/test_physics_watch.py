@@ -125,8 +125,8 @@ def test_looks_find_nothing_in_an_honest_tank(seed) -> None:
 def test_a_tank_that_is_hardly_known_is_claimed_of_later() -> None:
     """A small fault, of which every block says little."""
     onset = LEARN_DAYS + 3
-    young, old = (watched(onset + more + 12, from_day(onset + more, 2, size=0.012)).claims[0] for more in (0, 90))
-    assert young.at_us - (FIRST + onset) * DAY_US > old.at_us - (FIRST + onset + 90) * DAY_US
+    young, old = (watched(onset + more + 12, from_day(onset + more, 2, size=0.012)).claims[0] for more in (0, 130))
+    assert young.at_us - (FIRST + onset) * DAY_US > old.at_us - (FIRST + onset + 130) * DAY_US
     assert young.nats > old.nats
 
 
