@@ -119,6 +119,22 @@ def test_no_certificate_runs_out_in_an_honest_period(station: StationPlan) -> No
             assert nozzle.registered.nozzle_id not in renewed
 
 
+def test_certificates_are_renewed_as_often_as_they_run_out(station: StationPlan) -> None:
+    papers = papers_of(station, sales_of([]), 500)
+    for nozzle in station.nozzles:
+        name, until = nozzle.registered.nozzle_id, nozzle.registered.certificate_expires
+        renewals = [order for order in papers.work_orders if (order.device_id, order.kind) == (name, "verification")]
+        assert len(renewals) >= 2
+        for order in renewals:
+            day = order.at.astimezone(LOCAL).date()
+            assert until is not None
+            assert day <= until
+            until = day + timedelta(days=CERTIFICATE_DAYS)
+        assert papers.ledger[name] == {"certificate_no": renewals[-1].certificate_no, "certificate_expires": until}
+        assert until is not None
+        assert until > papers.end
+
+
 def test_few_of_many_customers_call(station: StationPlan) -> None:
     count = 3 * SALES_PER_REPORT
     at = [START + timedelta(seconds=second) for second in range(count)]
