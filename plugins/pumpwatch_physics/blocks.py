@@ -35,7 +35,7 @@ BLOCKS: Final = 8
 """A day."""
 BLOCK_US: Final = DAY_US // BLOCKS
 LOOKS: Final = 3
-"""A block: after each part of it a fault that was suspected before may be told of already."""
+"""Parts of a block: after each of them a fault that was suspected before may be told of."""
 BANDS: Final = 12
 """Into which a tank is cut by volume: its chart may be wrong by another share in each."""
 WARM_US: Final = 6 * HOUR_US

@@ -31,7 +31,7 @@ NATS: Final = 11.5
 """Threshold of both rules, unless the settings say another."""
 JOINED_NATS: Final = 3.0
 """More for tanks that a siphon joins: what passes between their charts is not white."""
-_WATCHES: Final = 8
+_WATCHES: Final = 9
 """How watches are made; what was remembered of others is not used."""
 SPAN_DAYS: Final = 60
 LEAD_DAYS: Final = 210

@@ -232,14 +232,9 @@ class Filter:
         self._thin(model.fade)
         self.blocks += 1
 
-    @property
-    def is_suspicious(self) -> bool:
-        """Whether some fault is worth a look."""
-        return bool((self._num**2 > 2.0 * _WORTH * self._den).any())
-
     @contextmanager
     def glimpsed(self, scores: Floats, information: Floats) -> Iterator[None]:
-        """Inside, ``suspicions`` and ``size`` speak as if no more of the block that has begun were to come.
+        """Inside, ``suspicions`` and ``size`` speak as if this were all of the block that has begun.
 
         What is strange of it is believed less than when it has ended.
         """
@@ -373,7 +368,7 @@ class Filter:
 
     def suspicions(self) -> list[Suspicion]:
         """Every fault both ways, the most likely first; nothing when no fault is worth a look."""
-        if not self.is_suspicious:
+        if (self._num**2 <= 2.0 * _WORTH * self._den).all():
             return []
         weights, sizes = self._weights(), _model(self.nozzles).sizes
         found, worth = [], self._worth()

@@ -52,7 +52,7 @@ USUAL_DAYS: Final = 7
 PART_DAYS: Final = 60
 PART_SIZES: Final = np.array([0.01, 0.02, 0.03, 0.05, 0.08])
 PART_KNOWN_NATS: Final = 10.0
-"""For a condition of a nozzle known to be short; less says nothing."""
+"""For a condition of a nozzle known to be short; fewer suffice only where fewer suffice for any nozzle."""
 PART_BOTH_NATS: Final = 3.0
 """More when what a condition says is added to what all fillings of the nozzle say: of both the beginning is unknown."""
 PART_LEFT: Final = 0.6
@@ -122,6 +122,7 @@ class Watch:
         self.track = Track()
         self._threshold = threshold
         self._part_threshold = threshold + math.log(len(STRATA))
+        self._part_least = min(PART_KNOWN_NATS, self._part_threshold)
         self._begun_us = 0
         self._days = 0
         """With data, until now."""
@@ -344,7 +345,7 @@ class Watch:
             return
         num, den = np.cumsum(self._parts, axis=0).swapaxes(0, 1)
         most = np.log(len(num)) + (np.maximum(num, 0.0) ** 2 / np.maximum(2.0 * den, 1e-9)).max()
-        if most < PART_KNOWN_NATS:
+        if most < self._part_least:
             return  # no average over sizes exceeds the best size of all
         suspected = {one.fault: one.nats for one in self.filter.suspicions() if one.rising}
         ratios = num[:, :, None] * PART_SIZES - den[:, :, None] * PART_SIZES**2 / 2.0
@@ -371,9 +372,9 @@ class Watch:
     def _part_needed(self, nozzle: int, whole: float) -> float:
         """Nats for a condition: fewer at a nozzle known to be short, or when all its fillings are suspected too."""
         if self._known.get(nozzle, 0.0) > 0.0:
-            return PART_KNOWN_NATS
+            return self._part_least
         both = self._part_threshold + PART_BOTH_NATS - max(whole, 0.0)
-        return max(min(self._part_threshold, both), PART_KNOWN_NATS)
+        return max(min(self._part_threshold, both), self._part_least)
 
     @staticmethod
     def _is_lasting(num: Floats, den: Floats, needed: float) -> bool:

@@ -144,6 +144,13 @@ def test_a_condition_is_named_sooner_where_all_fillings_are_short_or_suspected(m
     assert sooner < named()
 
 
+def test_a_threshold_set_low_is_low_for_conditions_too() -> None:
+    watch = Watch(NOZZLES, 6.0)
+    assert watch._part_needed(0, 0.0) == pytest.approx(6.0 + math.log(len(STRATA)))
+    assert Watch(NOZZLES, 11.5)._part_needed(0, 0.0) == pytest.approx(11.5 + math.log(len(STRATA)))
+    assert Watch(NOZZLES, 11.5)._part_needed(0, 99.0) == watch_module.PART_KNOWN_NATS
+
+
 def test_nothing_is_claimed_while_the_tank_is_learned() -> None:
     watch = watched(LEARN_DAYS + 4, from_day(3, 1, size=0.05))
     assert all(claim.at_us >= (FIRST + LEARN_DAYS) * DAY_US for claim in watch.claims)
