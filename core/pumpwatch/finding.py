@@ -136,6 +136,8 @@ class Finding:
     estimate: Estimate | None = None
     evidence: tuple[Evidence, ...] = ()
     figures: tuple[Figure, ...] = ()
+    sharpens: str | None = None
+    """Id of an earlier finding of the rule that this one tells more exactly: both are one alarm, this one's."""
 
 
 def finding_id(rule: str, subject: Subject, *parts: object) -> str:

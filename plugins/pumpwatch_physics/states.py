@@ -36,12 +36,15 @@ if TYPE_CHECKING:
 BACK_DAYS: Final = 60
 SIZES: Final = np.array([0.004, 0.006, 0.009, 0.013, 0.02, 0.03, 0.05, 0.08])
 """Of a step of a nozzle's error, as a share."""
-_LIKELY: Final = np.array([0.25, 0.15, 0.15, 0.1, 0.12, 0.12, 0.08, 0.03])
-"""How likely each size is beforehand. Whoever is careful takes little, and little needs the nats most."""
+_LIKELY: Final = np.array([0.22, 0.14, 0.13, 0.08, 0.18, 0.15, 0.08, 0.02])
+"""How likely each size is beforehand. Whoever is careful takes little, and little needs the nats most; what is
+documented takes 2 to 4 %."""
 TANK_SIZES: Final = np.array([0.008, 0.01, 0.013, 0.016, 0.02, 0.03, 0.05, 0.08])
 """Of a step of all nozzles: smaller ones are honest wander of the common loss."""
 LEAKS_L_H: Final = np.array([0.3, 0.45, 0.6, 0.8, 1.1, 1.5, 2.5, 5.0])
 """Of a leak (0.1, 0.2 and 0.5 gallons an hour are 0.38, 0.76 and 1.9 L/h)."""
+_LEAKS_LIKELY: Final = np.array([0.1, 0.15, 0.2, 0.2, 0.15, 0.1, 0.07, 0.03])
+"""How likely each leak is beforehand."""
 COMMON_MEAN_SD: Final = 0.006
 """Of the constant common loss: vapour, chart scale and line temperature (``detection.md`` A3)."""
 METER_MEAN_SD: Final = 0.0015
@@ -75,6 +78,9 @@ _WORTH: Final = 5.0
 """Nats that the best single size and time must reach before the average over all is worth while."""
 _SCALE_PRIOR: Final = 60.0
 """Standardised surprises of unit variance that are taken as seen before the first, when noise is learned."""
+_MODEST: Final = 0.85
+"""Of the log likelihood, by which a size is told: it was looked at because it was large, when it was found so. Without
+it intervals of 95 % held 93 % of 563 true sizes, and 91 % of the large ones."""
 STRANGE: Final = 4.6
 """Deviations, beyond which a block counts as if it were so strange: none alone is worth an alarm."""
 _SUDDEN: Final = 3.5
@@ -137,6 +143,8 @@ class _Model:
     """(times, N + 2, n + 2) by what is kept in a block of steps; so large because broadcasting takes longer."""
     sizes: Floats
     """(N + 2, sizes) that steps of each fault may have."""
+    likely: Floats
+    """(N + 2, sizes) how likely each is beforehand."""
 
 
 @cache
@@ -167,8 +175,10 @@ def _model(nozzles: int) -> _Model:
     faults[nozzles + 1, nozzles] = 1.0
     sizes = np.repeat(SIZES[None], nozzles + 2, axis=0)
     sizes[nozzles], sizes[nozzles + 1] = TANK_SIZES, LEAKS_L_H
+    likely = np.repeat(_LIKELY[None], nozzles + 2, axis=0)
+    likely[nozzles + 1] = _LEAKS_LIKELY
     fade = np.tile(np.append(keeps, [1.0, 1.0]), (_MOST_TIMES, nozzles + 2, 1))
-    return _Model(observed, variance, keeps, keeps[:, None] * keeps, noise, wander, faults, fade, sizes)
+    return _Model(observed, variance, keeps, keeps[:, None] * keeps, noise, wander, faults, fade, sizes, likely)
 
 
 class Filter:
@@ -370,13 +380,14 @@ class Filter:
         """Every fault both ways, the most likely first; nothing when no fault is worth a look."""
         if (self._num**2 <= 2.0 * _WORTH * self._den).all():
             return []
-        weights, sizes = self._weights(), _model(self.nozzles).sizes
+        model = _model(self.nozzles)
+        sizes, likely, weights = model.sizes, model.likely, self._weights()
         found, worth = [], self._worth()
         num, den = self._num[:, :, None] * worth, self._den[:, :, None] * worth
         for rising, sign in ((True, 1.0), (False, -1.0)):
             ratios = sign * num * sizes - den * sizes**2 / 2.0
             top = ratios.max(axis=(0, 2))
-            sums = np.exp(ratios - top[:, None]) @ _LIKELY * weights[:, None]
+            sums = np.einsum("tfs,fs->tf", np.exp(ratios - top[:, None]), likely) * weights[:, None]
             nats = top + np.log(sums.sum(axis=0))
             nats[self.nozzles :] -= _RARER
             best = sums.argmax(axis=0)
@@ -394,7 +405,7 @@ class Filter:
         worth = self._worth()[:, suspicion.fault]
         num = sign * self._num[:, suspicion.fault, None] * worth
         den = self._den[:, suspicion.fault, None] * worth
-        ratios = num * sizes - den * sizes**2 / 2.0
+        ratios = _MODEST * (num * sizes - den * sizes**2 / 2.0)
         likely = np.exp(ratios - ratios.max()) * self._weights()[:, None]
         by_size = likely.sum(axis=0)
         by_size /= by_size.sum()

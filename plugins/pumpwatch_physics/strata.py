@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -105,7 +105,10 @@ STRATA: Final = (
     Stratum("preset", Text("定量加油", "with preset"), _preset),
 )
 """In the order in which digests hold them."""
-_HOURLY: Final = np.array([place for place, stratum in enumerate(STRATA) if stratum.hourly])
+HOURLY: Final = np.array([place for place, stratum in enumerate(STRATA) if stratum.hourly])
+"""Places of the conditions of time."""
+HOURS_SD: Final = 0.0015
+"""Of what the hours do to all nozzles of a tank alike: ten degrees between meter and tank are 0.12 %."""
 _RIDGE: Final = 1e-9
 _LEAST_LEFT: Final = 0.02
 """Of a condition's information, that must be left when the rest is taken out; else the day tells nothing of it."""
@@ -113,29 +116,54 @@ _FAR: Final = 3.0
 """Deviations: a day beyond counts less, as one strong event at a neighbour looks chosen at any condition it meets."""
 
 
-def contrasts(scores: Floats, own: Floats, cross: Floats, whole: Floats, information: Floats) -> tuple[Floats, Floats]:
+def contrasts(
+    scores: Floats, own: Floats, cross: Floats, whole: Floats, information: Floats
+) -> tuple[Floats, Floats, Floats]:
     """(E,) S and G of a day's conditions, nozzle by nozzle, less what all the fillings of the day's nozzles explain.
 
     ``scores`` (E,), ``own`` (E,) and ``cross`` (E, N) are S and G of each condition, with itself and with the nozzles;
-    ``whole`` (N,) and ``information`` (N, N) those of the nozzles. What the hours of the day do to all nozzles alike is
-    taken out too of conditions of time: fillings of two nozzles at the same hours can hardly be told apart by readings,
-    so that a nozzle's fault seems to be every nozzle's. G between conditions of one time at two nozzles is that between
-    the condition at one and all fillings of the other, less what reaches beyond the hours at each nozzle itself.
+    ``whole`` (N,) and ``information`` (N, N) those of the nozzles. The third is (hourly conditions, N, N) what is left
+    of G between one condition of time at each two nozzles, for ``HOURLY``: that between the condition at one and all
+    fillings of the other, less what reaches beyond the hours at each nozzle itself.
     """
     n = len(whole)
     inverse = np.linalg.inv(information + _RIDGE * max(float(np.trace(information)), 1e-9) * np.eye(n))
     taken = cross @ inverse
     num, den = scores - taken @ whole, own - np.einsum("ij,ij->i", taken, cross)
-    rows = _HOURLY[:, None] + np.arange(n) * len(STRATA)
+    rows = HOURLY[:, None] + np.arange(n) * len(STRATA)
     reach, itself = cross[rows], own[rows]
     across = np.arange(n)
     inside = itself / np.maximum(reach[:, across, across], 1e-9)
     both = (reach + reach.transpose(0, 2, 1)) / 2.0 * inside[:, :, None] * inside[:, None, :]
     both[:, across, across] = itself
     left = both - taken[rows] @ reach.transpose(0, 2, 1)
-    told = left.sum(axis=2)
-    share = told / np.maximum(told.sum(axis=1), 1e-9)[:, None]
-    num[rows], den[rows] = num[rows] - share * num[rows].sum(axis=1)[:, None], left[:, across, across] - share * told
     dull = den < _LEAST_LEFT * own
     weight = np.where(dull, 0.0, np.minimum(1.0, _FAR**2 * den / np.maximum(num**2, 1e-12)))
-    return num * weight, den * weight
+    shared = np.sqrt(weight[rows])
+    return num * weight, den * weight, left * shared[:, :, None] * shared[:, None, :]
+
+
+def apart(num: Floats, den: Floats, left: Floats, named: Sequence[int]) -> tuple[Floats, Floats]:
+    """(…, E) sums of ``contrasts`` over days, less what is not a nozzle's own in conditions of time.
+
+    That is what the hours of the day do to all nozzles alike, which is known to be little (``HOURS_SD``), and what
+    nozzles do that are ``named`` already: fillings of two nozzles at the same hours can hardly be told apart by
+    readings, so that one nozzle's fault is seen at the others.
+    """
+    n = left.shape[-1]
+    rows = HOURLY[:, None] + np.arange(n) * len(STRATA)
+    mine, own, between = num[..., rows], den[..., rows], left.copy()
+    for nozzle in named:
+        theirs = np.maximum(between[..., nozzle, nozzle], 1e-9)
+        share = between[..., nozzle] / theirs[..., None]
+        share[..., list(named)] = 0.0
+        mine = mine - share * mine[..., nozzle, None]
+        own = own - share * between[..., nozzle]
+        between = between - share[..., :, None] * between[..., nozzle, None, :]
+        between[..., nozzle, :] = between[..., :, nozzle] = 0.0
+    told = between.sum(axis=-1)
+    share = told / (np.maximum(told.sum(axis=-1), 0.0) + 1.0 / HOURS_SD**2)[..., None]
+    num, den = num.copy(), den.copy()
+    num[..., rows] = mine - share * mine.sum(axis=-1)[..., None]
+    den[..., rows] = np.maximum(own - share * told, 0.0)
+    return num, den

@@ -112,15 +112,20 @@ class Balance(Chronicle):
         for followed in self._followed(past, digests, since, until, memory)[0]:
             seen: set[tuple[object, ...]] = set()
             short: set[int | None] = set()
+            unnamed: str | None = None
             for place, (claim, onset_us) in enumerate(_with_onsets(followed)):
                 further = claim.kind == "nozzle" and claim.nozzle in short
-                told = Told(past, followed, claim, onset_us, self.settings.utc_offset_h, further)
+                sharpens = unnamed if claim.sharpens else None
+                told = Told(past, followed, claim, onset_us, self.settings.utc_offset_h, further, sharpens)
                 # The day, for a block more or less of late data must not make it another finding.
                 day = (claim.at_us + self.utc_offset_us) // DAY_US
                 key = (claim.kind, told.subject.key, claim.rising, day)
+                name = finding_id(self.rule, told.subject, claim.kind, claim.rising, day)
                 if key not in seen and place >= len(followed.earlier):
-                    yield from self._told(told, finding_id(self.rule, told.subject, claim.kind, claim.rising, day))
+                    yield from self._told(told, name)
                 seen.add(key)
+                if claim.kind == "some":
+                    unnamed = name
                 if claim.rising and claim.kind in {"nozzle", "level"}:
                     short.add(claim.nozzle)
 
@@ -167,6 +172,7 @@ class Balance(Chronicle):
             estimate=estimate,
             evidence=told.evidence(),
             figures=told.figures(),
+            sharpens=told.sharpens,
         )
 
 

@@ -60,6 +60,8 @@ class Told:
     utc_offset_h: float
     is_further: bool = False
     """Whether the nozzle was claimed before, so that this comes on top."""
+    sharpens: str | None = None
+    """Id of the finding that told of the tank only, if this claim names its nozzle."""
 
     @property
     def nozzle_id(self) -> str | None:

@@ -12,7 +12,7 @@ from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch_physics.blocks import BLOCK_US, BLOCKS, LOOKS, SETTLED_US, level_readings
 from pumpwatch_physics.chance import Chance
 from pumpwatch_physics.states import Filter, Sized, Suspicion
-from pumpwatch_physics.strata import STRATA, contrasts
+from pumpwatch_physics.strata import HOURLY, STRATA, apart, contrasts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,8 @@ LEARN_DAYS: Final = 21
 """At the beginning: what a tank's constants are must be known before anything is claimed."""
 EARLY_NATS, EARLY_DAYS = 2.0, 150.0
 """So much more is wanted of a tank of which nothing is known, and less day by day: constants look like steps."""
+AGAIN_NATS: Final = 1.5
+"""So much more of a tank at which another cause was claimed: its constants are not known any longer as they were."""
 SUSPECTED: Final = 4.0
 """Nats that a cause must have had when a block began to be told of before it ends."""
 MARGIN: Final = 3.0
@@ -97,6 +99,8 @@ class Claim:
     """It grew slowly rather than began at once; of ``nozzle``."""
     likeliest: int | None = None
     """The nozzle that explains most, of ``some``."""
+    sharpens: bool = False
+    """Names the nozzle of the last ``some``."""
 
 
 @dataclass(slots=True)
@@ -134,9 +138,13 @@ class Watch:
         """Readings of a block, the most of late."""
         self._parts = np.zeros((0, 2, nozzles * len(STRATA)))
         """(days, 2, E) ``contrasts`` of the last days, the latest first."""
+        self._hours = np.zeros((0, len(HOURLY), nozzles, nozzles))
+        """(days, …) their third, the latest first."""
         self._named: set[tuple[int, int]] = set()
         self._known: dict[int, float] = {}
         """By nozzle, the size of the step that was claimed."""
+        self._learnt: set[int] = set()
+        """Faults that were claimed and taken up."""
         self._turns: dict[int, tuple[float, float]] = {}
         self._levelled: set[int] = set()
         self._blocks: list[Floats] = []
@@ -176,7 +184,7 @@ class Watch:
             self._dense = max(0.0 if day is None else float(day.readings[block]), FADES * self._dense)
             if seen is not None:
                 self._claim(seen)
-            elif day is not None and heard[block]:
+            if day is not None and heard[block] and (seen is None or seen.kind == "some"):
                 self._look(begin_us + BLOCK_US + _settled_us(float(day.readings[block])))
         if day is not None:
             self._days += 1
@@ -209,10 +217,11 @@ class Watch:
     def _is_learning(self) -> bool:
         return self._days < LEARN_DAYS
 
-    @property
-    def _needed(self) -> float:
-        """Nats."""
-        return self._threshold + EARLY_NATS * max(1.0 - self._days / EARLY_DAYS, 0.0)
+    def _is_enough(self, best: Suspicion) -> bool:
+        """Whether a cause explains enough to be claimed."""
+        early = EARLY_NATS * max(1.0 - self._days / EARLY_DAYS, 0.0)
+        again = AGAIN_NATS if self._learnt and best.fault not in self._learnt else 0.0
+        return best.nats >= self._threshold + early + again
 
     def _glimpse(self, begin_us: int, day: Day, block: int, noise: Floats) -> Claim | None:
         """What is clear before a block has ended, when something was suspected before it began."""
@@ -226,17 +235,18 @@ class Watch:
             scores, information = day.early_scores[block, look], day.early_information[block, look]
             with self.filter.glimpsed(*self.chance.weighed(scores, information, noise)):
                 suspicions = self.filter.suspicions()
-                if not suspicions or suspicions[0].nats < self._needed:
+                if not suspicions or not self._is_enough(suspicions[0]):
                     continue
                 best, rival, *_ = suspicions
                 if (best.fault, best.rising) not in before:
                     continue
-                if self._lead(best, rival) < self._margin(0.0) or self._is_contested(best):
+                is_clear = self._lead(best, rival) >= self._margin(0.0) and not self._is_contested(best)
+                if not is_clear and not self._is_some(best, rival, 0.0):
                     continue
                 # At the look itself only part of the block's readings are there: those of late tell how dense they are.
                 settled_us = _settled_us(max(float(day.readings[block]), self._dense))
                 at_us = begin_us + (look + 1) * BLOCK_US // LOOKS + settled_us
-                return self._made(best, rival, at_us)
+                return self._made(best, rival, at_us) if is_clear else self._unnamed(best, rival, at_us)
         return None
 
     def _look(self, at_us: int) -> None:
@@ -244,33 +254,34 @@ class Watch:
         if self._is_learning:
             return
         suspicions = self.filter.suspicions()
-        if not suspicions or suspicions[0].nats < self._needed:
+        if not suspicions or not self._is_enough(suspicions[0]):
             self._waiting = -1
             self._is_unclear = self._is_unclear and bool(suspicions)
             return
         best, rival, *_ = suspicions
-        n = self.nozzles
         if self._waiting < 0:
             self._waiting = self.filter.blocks
         patience = self._times(best) * (SPARSE_BLOCKS if self._is_sparse else PATIENT_BLOCKS)
         waited = (self.filter.blocks - self._waiting) / patience
-        is_close = self._lead(best, rival) < self._margin(waited)
-        if is_close and waited < 1.0:
-            return
+        is_close = self._lead(best, rival) < self._margin(0.0 if self._is_unclear else waited)
+        if not is_close and not (waited < CONTESTED and self._is_contested(best)):
+            self._claim(self._made(best, rival, at_us))
+        elif self._is_some(best, rival, waited):
+            self._claim(self._unnamed(best, rival, at_us))
+
+    def _is_some(self, best: Suspicion, rival: Suspicion, waited: float) -> bool:
+        """Whether some nozzle must be short, and it has not been told yet."""
+        n = self.nozzles
         gains = [one for one in (best, rival) if one.rising is (one.fault <= n)]
-        nozzle = next((one for one in gains if one.fault < n), None)
-        if is_close and len(gains) > 1 and nozzle is not None:
-            if not self._is_unclear:
-                self._is_unclear = True
-                sized = self.filter.size(nozzle)
-                since_us = self._begun_us + sized.since * BLOCK_US
-                other = rival if nozzle is best else best
-                claim = Claim("some", None, True, at_us, since_us, sized, nozzle.nats, other, likeliest=nozzle.fault)
-                self.claims.append(claim)
-            return
-        if waited < CONTESTED and self._is_contested(best):
-            return
-        self._claim(self._made(best, rival, at_us))
+        nozzles = sum(one.fault < n for one in gains)
+        return not self._is_unclear and len(gains) > 1 and nozzles >= (1 if waited >= 1.0 else 2)
+
+    def _unnamed(self, best: Suspicion, rival: Suspicion, at_us: int) -> Claim:
+        """The claim that one of the tank's nozzles is short, until one of them leads."""
+        nozzle, other = (best, rival) if best.fault < self.nozzles else (rival, best)
+        sized = self.filter.size(nozzle)
+        since_us = self._begun_us + sized.since * BLOCK_US
+        return Claim("some", None, True, at_us, since_us, sized, nozzle.nats, other, likeliest=nozzle.fault)
 
     def _times(self, best: Suspicion) -> int:
         """By how much more is wanted."""
@@ -301,12 +312,16 @@ class Watch:
         named = best.fault if best.fault < n else None
         drift = named is not None and abs(sized.value) < DRIFT_MOST and self._is_drift(named)
         since_us = self._begun_us + sized.since * BLOCK_US
-        return Claim(kind, named, best.rising, at_us, since_us, sized, best.nats, rival, drift=drift)
+        sharpens = self._is_unclear and named is not None and best.rising
+        return Claim(kind, named, best.rising, at_us, since_us, sized, best.nats, rival, drift=drift, sharpens=sharpens)
 
     def _claim(self, claim: Claim) -> None:
-        """Tell of it, and look for what comes on top of it from here on."""
-        self._waiting, self._is_unclear = -1, False
+        """Tell of it, and look for what comes on top of it from here on; of ``some`` for the nozzle."""
         self.claims.append(claim)
+        if claim.kind == "some":
+            self._is_unclear = True
+            return
+        self._waiting, self._is_unclear = -1, False
         nozzle, size = claim.nozzle, claim.sized.value
         if nozzle is not None:
             if claim.rising:
@@ -314,6 +329,7 @@ class Watch:
             self._known[nozzle] = self._known.get(nozzle, 0.0) + size
             self._turns.pop(nozzle, None)
         fault = nozzle if nozzle is not None else self.nozzles + (claim.kind == "leak")
+        self._learnt.add(fault)
         self.filter.learn(fault, size)
 
     def _is_drift(self, nozzle: int) -> bool:
@@ -336,14 +352,17 @@ class Watch:
         left = day.part_scores - cross @ known
         information = day.information.sum(axis=0, dtype=float)
         whole = day.scores.sum(axis=0, dtype=float) - information @ known
-        made = contrasts(left, day.part_own.astype(float), cross[:, :n], whole[:n], information[:n, :n])
+        num, den, hours = contrasts(left, day.part_own.astype(float), cross[:, :n], whole[:n], information[:n, :n])
         varied = self.chance.contrasted(information, day.litres.sum(axis=0, dtype=float), float(day.readings.sum()))
         noisier = np.repeat(varied, parts) / min(self.filter.scale, 1.0)
-        made = (made[0] / noisier, made[1] / noisier)
-        self._parts = np.concatenate(([made], self._parts[: PART_DAYS - 1]))
+        self._parts = np.concatenate(([(num / noisier, den / noisier)], self._parts[: PART_DAYS - 1]))
+        noise = np.sqrt(noisier[::parts])
+        self._hours = np.concatenate(([hours / noise[:, None] / noise], self._hours[: PART_DAYS - 1]))
         if self._is_learning:
             return
-        num, den = np.cumsum(self._parts, axis=0).swapaxes(0, 1)
+        named = sorted({nozzle for nozzle, _ in self._named})
+        sums = np.cumsum(self._parts, axis=0)
+        num, den = apart(sums[:, 0], sums[:, 1], np.cumsum(self._hours, axis=0), named)
         most = np.log(len(num)) + (np.maximum(num, 0.0) ** 2 / np.maximum(2.0 * den, 1e-9)).max()
         if most < self._part_least:
             return  # no average over sizes exceeds the best size of all
@@ -358,6 +377,9 @@ class Watch:
             if mine[best] < needed or any(each[0] == nozzle for each in self._named):
                 continue
             row = nozzle * parts + best
+            rivals = np.delete(nats[best::parts], nozzle)
+            if best in HOURLY and mine[best] < rivals.max(initial=0.0) + MARGIN:
+                continue
             if not self._is_lasting(num[:, row], den[:, row], needed - math.log(parts)):
                 continue
             self._named.add((nozzle, best))

@@ -58,7 +58,8 @@ def named(watch):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_one_nozzle_does_by_chance_is_not_put_on_the_others(seed, monkeypatch) -> None:
-    monkeypatch.setattr(watch_module, "EARLY_NATS", 0.0)
+    for more in ("EARLY_NATS", "AGAIN_NATS"):
+        monkeypatch.setattr(watch_module, more, 0.0)
     watch, _ = watched(65, seed, KEY_C)
     assert set(named(watch)) == {2}
     assert {claim.kind for claim in watch.claims} <= {"nozzle", "part"}

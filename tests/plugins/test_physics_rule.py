@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from worlds import one_tank
 
-from pumpwatch import Channel, Department, Severity, WorkOrder, from_us
+from pumpwatch import Channel, Department, Finding, Severity, WorkOrder, from_us
+from pumpwatch.courses import DAY_US
 from pumpwatch.detection.arbitration import arbitrate
 from pumpwatch.detection.replay import in_order
 from pumpwatch.testing import cut_invariant, without
 from pumpwatch_physics import SelectiveDelivery, TankBalance, pumpwatch_detectors
+from pumpwatch_physics.crossing import Crossings
 from pumpwatch_physics.runs import Followed
 from pumpwatch_physics.states import Sized, Suspicion
 from pumpwatch_physics.tank_balance import Balance
@@ -157,6 +159,29 @@ def test_each_claim_is_told_as_its_cause() -> None:
     assert claimed(past, "leak", False, -1.5, nozzle=None) == []
     assert claimed(past, "chart", False, -0.008, nozzle=None) == [("chart_error", low, "S01-T1", 0.8)]
     assert claimed(past, "part", True, 0.03, stratum=1) == claimed(past, "inspections", True, 0.03) == []
+
+
+def test_a_claim_that_names_the_nozzle_sharpens_the_one_that_named_the_tank(monkeypatch) -> None:
+    past, _ = short()
+    since_us, at_us = (round((past.start + timedelta(days=each)).timestamp() * 1e6) for each in (60, 61))
+    sized, rival = Sized(0.02, 0.01, 0.03, 0), Suspicion(0, True, 11.0, 0)
+    some = Claim("some", None, True, at_us, since_us, sized, 12.0, rival, likeliest=1)
+    named = Claim("nozzle", 1, True, at_us + DAY_US // 4, since_us, sized, 15.0, rival, sharpens=True)
+    alone = Claim("nozzle", 0, True, at_us + DAY_US // 2, since_us, sized, 15.0, rival)
+    nozzles = tuple(each.nozzle_id for each in past.nozzles)
+
+    def concluded(earlier: int) -> list[Finding]:
+        """When so many of the claims were told before."""
+        told = (some, named, alone)
+        followed = Followed(("S01-T1",), "92#", nozzles, told[earlier:], told[:earlier], Track())
+        monkeypatch.setattr(TankBalance, "_followed", lambda *_: ((followed,), Crossings({})))
+        return list(RULES[0].conclude(past, {}, past.start, past.end))
+
+    every = concluded(0)
+    assert [each.subject.key for each in every] == ["S01-T1", "S01-N02", "S01-N01"]
+    assert [each.sharpens for each in every] == [None, every[0].id, None]
+    for earlier in (1, 2):
+        assert concluded(earlier) == every[earlier:]
 
 
 def test_a_nozzle_that_gives_more_than_before_is_a_note_beside_signed_work_and_nothing_without() -> None:

@@ -98,6 +98,7 @@ def test_suspicions_are_those_of_the_dense_model(monkeypatch) -> None:
             fault[:NOZZLES], sizes = 1.0, TANK_SIZES
         else:
             fault[NOZZLES], sizes = 1.0, LEAKS_L_H
+        likely = model._LEAKS_LIKELY if suspicion.fault > NOZZLES else model._LIKELY
         sign = 1.0 if suspicion.rising else -1.0
         ratios = []
         for since in every:
@@ -106,7 +107,7 @@ def test_suspicions_are_those_of_the_dense_model(monkeypatch) -> None:
             if suspicion.fault > NOZZLES:
                 rested = 1.0 + model._RESTS * (1.0 - math.exp(-(count - since) / BLOCKS / model._RESTS_DAYS))
                 num, den = num * rested, den * rested
-            ratios.append(float(np.exp(num * sizes - den * sizes**2 / 2.0) @ model._LIKELY))
+            ratios.append(float(np.exp(num * sizes - den * sizes**2 / 2.0) @ likely))
         rarer = 0.0 if suspicion.fault < NOZZLES else float(model._RARER[suspicion.fault - NOZZLES])
         assert suspicion.nats == pytest.approx(math.log(sum(ratios)) - rarer, abs=1e-5)
         assert suspicion.since == int(np.argmax(ratios))

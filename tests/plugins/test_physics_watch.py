@@ -117,6 +117,42 @@ def test_what_was_suspected_before_is_claimed_within_a_block() -> None:
     assert early[0].sized.low < 0.03 < early[0].sized.high
 
 
+def test_of_nozzles_that_look_alike_the_tank_is_told_first_and_then_the_nozzle() -> None:
+    """For a day the fillings of two nozzles lie between the same readings."""
+    chance, watch = np.random.default_rng(1), Watch(NOZZLES, 9.5)
+    for number in range(100):
+        beta = np.array([from_day(95, 2, size=0.03)(number * BLOCKS + block) for block in range(BLOCKS)])
+        day = day_of(chance, beta)
+        if number == 95:
+            together = np.diag(TOLD)
+            together[1, 2] = together[2, 1] = 0.99 * TOLD[1]
+            noise = chance.normal(size=(BLOCKS, WIDTH)) @ np.linalg.cholesky(together).T
+            scores, information = beta @ together + noise, np.repeat(together[None], BLOCKS, axis=0)
+            day = replace(day, scores=scores.astype(np.float32), information=information.astype(np.float32))
+        watch.tell((FIRST + number) * DAY_US, day)
+    some, named = watch.claims
+    assert (some.kind, some.nozzle, some.rising, some.sharpens) == ("some", None, True, False)
+    assert some.likeliest in {1, 2}
+    assert some.rival is not None
+    assert {some.likeliest, some.rival.fault} == {1, 2}
+    assert some.at_us < (FIRST + 96) * DAY_US + SETTLED_US
+    assert (named.kind, named.nozzle, named.sharpens) == ("nozzle", 2, True)
+    assert some.at_us < named.at_us < some.at_us + 2 * DAY_US
+
+
+def test_a_second_cause_at_a_tank_needs_more() -> None:
+    """Both nozzles are short as much, the other one ten days after the first."""
+
+    def beta(block: int) -> np.ndarray:
+        there = np.zeros(WIDTH)
+        there[1], there[2] = 0.03 * (block >= 50 * BLOCKS), 0.03 * (block >= 60 * BLOCKS)
+        return there
+
+    first, second = watched(75, beta).claims
+    assert (first.nozzle, second.nozzle) == (1, 2)
+    assert first.nats < second.nats
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_looks_find_nothing_in_an_honest_tank(seed) -> None:
     assert watched(60, from_day(0, 0, size=0.0), seed, looks=True).claims == []

@@ -83,11 +83,12 @@ def finding_to_json(finding: Finding) -> dict[str, Any]:
             for piece in finding.evidence
         ],
         "figures": [figure_to_json(figure) for figure in finding.figures],
+        "sharpens": None if finding.sharpens is None else _plain(finding.sharpens),
     }
 
 
 def finding_from_json(body: Mapping[str, Any]) -> Finding:
-    """The finding that ``finding_to_json`` wrote; one from before there were figures has none.
+    """The finding that ``finding_to_json`` wrote; one from before there were figures has none, nor sharpens one.
 
     Raises ``BadReply`` when it is none.
     """
@@ -107,6 +108,7 @@ def finding_from_json(body: Mapping[str, Any]) -> Finding:
             estimate=None if estimate is None else Estimate(**estimate),
             evidence=tuple(Evidence(**piece) for piece in body["evidence"]),
             figures=tuple(_figure_from_json(figure) for figure in body.get("figures", ())),
+            sharpens=None if body.get("sharpens") is None else _said(body["sharpens"]),
         )
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise BadReply(

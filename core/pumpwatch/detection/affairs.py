@@ -6,7 +6,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
-from pumpwatch.detection.arbitration import SAME_TIME, STATION_WIDE, contains
+from pumpwatch.detection.arbitration import SAME_TIME, STATION_WIDE, contains, is_sharper
 from pumpwatch.model import Severity
 
 if TYPE_CHECKING:
@@ -30,14 +30,15 @@ class Affairs:
     def take(self, finding: Finding) -> tuple[Finding | None, list[Finding]]:
         """Remember a finding. Returns its cause, if that is known; and those before it that follow from the same.
 
-        Without a cause these follow from the finding itself.
+        Without a cause these follow from the finding itself; with one they are those that it sharpens.
         """
         known = self._found[finding.subject.station_id]
         if finding.id in {other.id for other in known}:
             known = self._found[finding.subject.station_id] = deque((f for f in known if f.id != finding.id), KEPT)
         causes = [other for other in known if self._follows(finding, other)]
         cause = min(causes, key=lambda other: (abs(other.onset - finding.onset), other.id), default=None)
-        consequences = [] if cause else [other for other in known if self._follows(other, finding)]
+        follows = self._follows if cause is None else _is_sharpened
+        consequences = [other for other in known if follows(other, finding)]
         if cause is None and (others := _station_wide(finding, known)):
             cause = others[0]
             consequences = _now_many(finding, others)
@@ -52,13 +53,17 @@ class Affairs:
                 self._found[station] = deque((f for f in known if f.id != finding_id), KEPT)
 
     def _follows(self, finding: Finding, cause: Finding) -> bool:
-        return (
+        return _is_sharpened(finding, cause) or (
             finding.cause in self._explains.get(cause.rule, ())
             and cause.rule != finding.rule
             and contains(cause.subject, finding.subject)
             and abs(cause.onset - finding.onset) <= SAME_TIME
             and cause.severity.rank >= finding.severity.rank
         )
+
+
+def _is_sharpened(finding: Finding, by: Finding) -> bool:
+    return is_sharper(by) and by.sharpens == finding.id
 
 
 def _station_wide(finding: Finding, known: Iterable[Finding]) -> list[Finding]:

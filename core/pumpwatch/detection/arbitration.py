@@ -41,14 +41,19 @@ class Claim:
     """What other rules found and this explains; each without consequences of its own, oldest first."""
 
     @property
+    def episode(self) -> tuple[Finding, ...]:
+        """Its own, oldest first."""
+        return (self.root, *self.later)
+
+    @property
     def findings(self) -> tuple[Finding, ...]:
         """All of them: the root, its later ones, and the consequences with theirs."""
-        return (self.root, *self.later, *(finding for each in self.consequences for finding in each.findings))
+        return (*self.episode, *(finding for each in self.consequences for finding in each.findings))
 
     @property
     def severity(self) -> Severity:
         """Of the most severe of the episode; consequences add nothing."""
-        return max((finding.severity for finding in (self.root, *self.later)), key=lambda severity: severity.rank)
+        return max((finding.severity for finding in self.episode), key=lambda severity: severity.rank)
 
     @property
     def finding(self) -> Finding:
@@ -82,9 +87,9 @@ def arbitrate(findings: Iterable[Finding], rules: Iterable[Rule | type[Rule]]) -
 
     An episode follows from another when that one's rule ``explains`` its cause, is about the same thing or one that
     contains it, and began at the same time (``SAME_TIME``, of any of its findings). Of several that of the nearest
-    onset counts. What is less severe never hides what is more. What follows from a consequence follows from its
-    cause. And what one rule finds of one cause at ``STATION_WIDE`` things of a station at the same time goes to the
-    first of them.
+    onset counts. What is less severe never hides what is more. What a finding ``sharpens`` follows from it. What
+    follows from a consequence follows from its cause. And what one rule finds of one cause at ``STATION_WIDE`` things
+    of a station at the same time goes to the first of them.
     """
     explains: Mapping[str, frozenset[str]] = {rule.rule: rule.explains for rule in rules if rule.explains}
     claims = episodes(findings)
@@ -93,9 +98,12 @@ def arbitrate(findings: Iterable[Finding], rules: Iterable[Rule | type[Rule]]) -
         if claim.root.rule in explains:
             by_station[claim.root.subject.station_id].append(place)
     first = _first_of_many(claims)
+    sharper = {told.sharpens: place for place, claim in enumerate(claims) for told in claim.episode if is_sharper(told)}
     parents: list[int | None] = []
     for place, claim in enumerate(claims):
-        cause = _parent(place, claims, by_station[claim.root.subject.station_id], explains)
+        cause = next((sharper[told.id] for told in claim.episode if told.id in sharper), None)
+        if cause is None:
+            cause = _parent(place, claims, by_station[claim.root.subject.station_id], explains)
         parents.append(first.get(place) if cause is None else cause)
     under: dict[int, list[Claim]] = defaultdict(list)
     roots = []
@@ -146,8 +154,8 @@ def _first_of_many(claims: Sequence[Claim]) -> dict[int, int]:
 
 def _apart(claim: Claim, other: Claim) -> timedelta:
     """How far an episode's onset is from the nearest finding of another."""
-    onset = min(finding.onset for finding in (claim.root, *claim.later))
-    return min(abs(finding.onset - onset) for finding in (other.root, *other.later))
+    onset = min(finding.onset for finding in claim.episode)
+    return min(abs(finding.onset - onset) for finding in other.episode)
 
 
 def _root_of(place: int, parents: Sequence[int | None]) -> int:
@@ -158,6 +166,11 @@ def _root_of(place: int, parents: Sequence[int | None]) -> int:
             return min(way[way.index(parent) :])
         way.append(parent)
     return way[-1]
+
+
+def is_sharper(finding: Finding) -> bool:
+    """Whether a finding takes over the alarm of one that it sharpens: what only informs is no alarm."""
+    return finding.sharpens is not None and finding.severity is not Severity.INFO
 
 
 def contains(whole: Subject, part: Subject) -> bool:

@@ -19,8 +19,18 @@ NAMING: Final = timedelta(days=1)
 def namings(found: Alarm, others: Sequence[Alarm], layout: Layout) -> tuple[Alarm, Alarm]:
     """Of an alarm and ``others``: the one that named the nozzle at first, and the one that stands ``NAMING`` later.
 
-    Both are of one rule and cause and about nozzles of one tank. It stands which was claimed last of all by then.
+    Both are of one rule and cause and about nozzles of one tank. It stands which was claimed last of all by then. Of an
+    alarm about a tank, that which takes it over within ``NAMING`` and names one of its nozzles counts.
     """
+    if found.subject.nozzle_id is None:
+        sharper = [
+            each
+            for each in others
+            if (each.of, each.rule, each.cause) == (found.of, found.rule, found.cause)
+            and each.subject.nozzle_id is not None
+            and timedelta(0) <= each.at - found.at <= NAMING
+        ]
+        found = min(sharper, key=lambda each: (each.at, each.subject.key), default=found)
     group = _group(found.subject, layout)
     mates = [
         each

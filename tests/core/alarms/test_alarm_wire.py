@@ -84,6 +84,7 @@ FINDINGS = st.builds(
         max_size=2,
     ).map(tuple),
     figures=st.lists(FIGURE_SETS, max_size=2).map(lambda figures: tuple(bandless(f) for f in figures)),
+    sharpens=st.none() | NAMES,
 )
 
 
@@ -98,7 +99,7 @@ def test_a_finding_has_the_fields_of_the_outside_interface(finding):
     body = finding_to_json(finding())
     assert list(body) == [
         "id", "rule", "subject", "cause", "severity", "department", "onset", "detected_at", "estimate", "explanation",
-        "evidence", "figures",
+        "evidence", "figures", "sharpens",
     ]  # fmt: skip
     assert body["department"] == ["market_regulation"]
     assert body["subject"] == {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -62,6 +63,26 @@ def test_a_cause_after_its_consequence(affairs):
 def test_what_is_of_another_kind_time_thing_or_the_rule_itself_stands_alone(affairs, other):
     affairs.take(root())
     assert affairs.take(other) == (None, [])
+
+
+def test_what_is_told_more_exactly_goes_to_what_tells_it(affairs):
+    vague = finding("vague", onset=NOON - timedelta(days=9), dispenser_id=None, tank_id="S01-T1")
+    sharper = replace(finding("sharper", nozzle_id="S01-N01"), sharpens="vague")
+    assert affairs.take(vague) == (None, [])
+    assert affairs.take(sharper) == (None, [vague])
+    assert affairs.take(vague) == (sharper, [])
+
+
+def test_what_is_told_more_exactly_goes_to_the_cause_of_what_tells_it(affairs):
+    vague = finding("vague", onset=NOON - timedelta(days=9), dispenser_id=None, tank_id="S01-T1")
+    affairs.take(vague)
+    affairs.take(root())
+    assert affairs.take(replace(finding("sharper"), sharpens="vague")) == (root(), [vague])
+
+
+def test_what_only_informs_takes_no_alarm_over(affairs):
+    affairs.take(finding("vague", tank_id="S01-T1"))
+    assert affairs.take(replace(finding("note", severity=Severity.INFO), sharpens="vague")) == (None, [])
 
 
 def test_what_only_informs_explains_no_alarm(affairs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from itertools import permutations
 from typing import Any
@@ -87,6 +88,23 @@ def test_what_is_elsewhere_or_at_another_time_is_an_alarm_of_its_own() -> None:
 def test_a_rule_does_not_explain_its_own() -> None:
     told = [finding("sequence", "totalizer_rollback"), finding("sequence", "sequence_gap")]
     assert len(arbitrate(told, RULES)) == 2
+
+
+def test_what_is_told_more_exactly_is_one_alarm_however_far_apart() -> None:
+    tank = finding(subject=Subject("S01", tank_id="S01-T1"), at=10.0, onset=3.0)
+    sharper = replace(finding(subject=nozzle(), at=11.0, onset=9.0, severity=Severity.MEDIUM), sharpens=tank.id)
+    for order in permutations([tank, sharper]):
+        (claim,) = arbitrate(order, RULES)
+        assert (claim.root, claim.findings) == (sharper, (sharper, tank))
+    told = [tank, sharper, finding("identity", "identity_change", DISPENSER, at=9.0)]
+    assert shape(arbitrate(told, RULES)) == [("identity", ("pulse_ratio", "pulse_ratio"))]
+    assert len(arbitrate([tank, replace(sharper, sharpens="another")], RULES)) == 2
+
+
+def test_what_only_informs_takes_no_alarm_over() -> None:
+    tank = finding(subject=Subject("S01", tank_id="S01-T1"), at=10.0)
+    note = replace(finding(at=11.0, severity=Severity.INFO), sharpens=tank.id)
+    assert [claim.root for claim in arbitrate([tank, note], RULES)] == [tank, note]
 
 
 def test_of_two_explanations_the_nearer_counts() -> None:

@@ -413,6 +413,22 @@ def test_the_nozzle_named_a_day_later(told: list[tuple[int, float]], at_first: f
     assert (row["attribution"]["nozzle"], row["attribution_next_day"]["nozzle"]) == (at_first, next_day)
 
 
+@pytest.mark.parametrize(
+    ("named", "at", "expected"),
+    [(1, 10.9, 1.0), (3, 10.9, 0.0), (1, 11.7, 0.0), (None, 0.0, 0.0)],
+    ids=["right", "wrong", "too late", "never"],
+)
+def test_the_nozzle_named_of_a_tank_told_before(named: int | None, at: float, expected: float) -> None:
+    tank = finding(subject=Subject("S01", tank_id="S01-T1"), at=10.6)
+    told = [tank]
+    if named is not None:
+        told.append(replace(finding(subject=nozzle(named, 1 + (named - 1) // 2), at=at), sharpens=tank.id))
+    row = scenario(*told, horizon_days=20.0, deterministic=False)
+    assert (row["attribution"]["nozzle"], row["attribution_next_day"]["nozzle"]) == (expected, expected)
+    assert row["delay"] == scenario(tank, horizon_days=20.0, deterministic=False)["delay"]
+    assert score([trial(*told, items=(item(),))])["false_alarms"]["count"] == (named == 3)
+
+
 def test_another_rule_names_no_nozzle_for_this_one() -> None:
     told = [finding(at=10.6), finding("leak_rule", subject=nozzle(3, 2), at=11.0)]
     assert scenario(*told, horizon_days=20.0)["attribution_next_day"]["nozzle"] == 1.0
