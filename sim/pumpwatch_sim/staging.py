@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from pumpwatch.errors import BadConfig
-from pumpwatch.model import to_us
+from pumpwatch.model import from_us, to_us
 from pumpwatch_sim.chance import generator
 from pumpwatch_sim.county import build_county
 from pumpwatch_sim.fleet import when
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pumpwatch_sim.world.timeline import Timeline
 
 _DAY_US = 86_400_000_000
+_TERM = timedelta(days=3 * 365)
+"""For which licences are renewed."""
+_LICENCES = ("business_licence_expires", "retail_licence_expires", "hazmat_licence_expires")
 _T = TypeVar("_T")
 
 
@@ -77,12 +80,20 @@ def stage(fleet: Fleet, now: datetime) -> Staging:
     county = build_county(fleet.seed, today, wanted.count, wanted.probe, origin, wanted.nuisance, wanted.layout)
     casting = _Casting(fleet, county.stations, origin_us, start_us, end_us)
     scenarios = casting.all()
-    stations = county.stations
+    last = from_us(end_us).astimezone(LOCAL).date()
+    stations = tuple(_renewed(station, last) for station in county.stations)
     for scenario in scenarios:
         stations = tuple(
             scenario.plan(station) if station.station_id in scenario.stations else station for station in stations
         )
     return Staging(fleet, replace(county, stations=stations), scenarios, origin_us, start_us, end_us)
+
+
+def _renewed(station: StationPlan, last: date) -> StationPlan:
+    """With licences that hold until the ``last`` day: they are renewed in time, and the ledger tells the newest."""
+    dates = {name: getattr(station.registered, name) for name in _LICENCES}
+    held = {name: day + _TERM * max(-(-((last - day).days + 1) // _TERM.days), 0) for name, day in dates.items()}
+    return replace(station, registered=replace(station.registered, **held))
 
 
 class _Casting:

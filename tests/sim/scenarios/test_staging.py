@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from pumpwatch.errors import BadConfig
-from pumpwatch.model import to_us
+from pumpwatch.model import from_us, to_us
 from pumpwatch_sim.fleet import Fleet
 from pumpwatch_sim.scenarios.base import Scope
 from pumpwatch_sim.scenarios.catalogue import SCENARIOS
@@ -174,6 +174,16 @@ def test_plan_hooks_change_the_county() -> None:
     expires = staging.station("S02").registered.hazmat_licence_expires
     assert expires is not None
     assert expires.isoformat() == "2026-10-01"
+
+
+def test_licences_are_renewed_before_they_run_out() -> None:
+    """After so many days some of each kind have run out."""
+    staging = staged(days=366)
+    for station in staging.county.stations:
+        held = station.registered
+        for day in (held.business_licence_expires, held.retail_licence_expires, held.hazmat_licence_expires):
+            assert day is not None
+            assert day > from_us(staging.end_us).date()
 
 
 @pytest.mark.parametrize("every_days", [1, 3, 7])
