@@ -107,7 +107,7 @@ STRATA: Final = (
 """In the order in which digests hold them."""
 HOURLY: Final = np.array([place for place, stratum in enumerate(STRATA) if stratum.hourly])
 """Places of the conditions of time."""
-HOURS_SD: Final = 0.0015
+HOURLY_SD: Final = 0.0015
 """Of what the hours do to all nozzles of a tank alike: ten degrees between meter and tank are 0.12 %."""
 _RIDGE: Final = 1e-9
 _LEAST_LEFT: Final = 0.02
@@ -146,7 +146,7 @@ def contrasts(
 def apart(num: Floats, den: Floats, left: Floats, named: Sequence[int]) -> tuple[Floats, Floats]:
     """(…, E) sums of ``contrasts`` over days, less what is not a nozzle's own in conditions of time.
 
-    That is what the hours of the day do to all nozzles alike, which is known to be little (``HOURS_SD``), and what
+    That is what the hours of the day do to all nozzles alike, which is known to be little (``HOURLY_SD``), and what
     nozzles do that are ``named`` already: fillings of two nozzles at the same hours can hardly be told apart by
     readings, so that one nozzle's fault is seen at the others.
     """
@@ -162,8 +162,9 @@ def apart(num: Floats, den: Floats, left: Floats, named: Sequence[int]) -> tuple
         between = between - share[..., :, None] * between[..., nozzle, None, :]
         between[..., nozzle, :] = between[..., :, nozzle] = 0.0
     told = between.sum(axis=-1)
-    share = told / (np.maximum(told.sum(axis=-1), 0.0) + 1.0 / HOURS_SD**2)[..., None]
+    share = told / (np.maximum(told.sum(axis=-1), 0.0) + 1.0 / HOURLY_SD**2)[..., None]
+    rest = np.delete(mine, named, axis=-1).sum(axis=-1)
     num, den = num.copy(), den.copy()
-    num[..., rows] = mine - share * mine.sum(axis=-1)[..., None]
+    num[..., rows] = mine - share * rest[..., None]
     den[..., rows] = np.maximum(own - share * told, 0.0)
     return num, den

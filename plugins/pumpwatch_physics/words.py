@@ -10,9 +10,10 @@ from pumpwatch_physics.blocks import BLOCKS, LOOKS
 from pumpwatch_physics.crossing import APART_SIGMAS, EACH_SIGMAS, LEAST
 from pumpwatch_physics.runs import JOINED_NATS, NATS
 from pumpwatch_physics.states import BACK_DAYS, COMMON_SD, METER_MEAN_SD, STRANGE, TANK_SIZES, USUAL_NOISE_L
-from pumpwatch_physics.strata import STRATA
+from pumpwatch_physics.strata import HOURLY_SD, STRATA
 from pumpwatch_physics.telling import Told, Wording
 from pumpwatch_physics.watch import (
+    AGAIN_NATS,
     CHART_DAYS,
     CHART_LEAST,
     CHART_MOST,
@@ -285,10 +286,11 @@ ABOUT_BALANCE: Final = About(
     "loses are crossed: that is told at once (product swap, or a nozzle at the wrong tank), and neither is judged "
     "until a day after it.",
     threshold=f"{NATS:g} nats for the likeliest cause ({JOINED_NATS:g} more where a siphon joins tanks), which must "
-    f"lead the next by {MARGIN:g} nats, and by less while it goes on, {LEAST_MARGIN:g} after {_PATIENT_H} hours; a "
-    "short nozzle that does not lead by then is told of by its tank, unnamed, until it does. Of readings rarer than a "
-    f"third of an hour it must lead by {SPARSE_MARGIN:g}, and its tank is told of after {SPARSE_BLOCKS * 24 // BLOCKS} "
-    "hours. Before one nozzle is said to give more than it shows, both are twice as much. "
+    f"lead the next by {MARGIN:g} nats, and by less while it goes on, {LEAST_MARGIN:g} after {_PATIENT_H} hours. Where "
+    "two nozzles that seem short are so close, their tank is told of at once, and the nozzle when it leads: one alarm. "
+    f"Of readings rarer than a third of an hour it must lead by {SPARSE_MARGIN:g}, or any cause of the same kind is "
+    f"told of the tank after {SPARSE_BLOCKS * 24 // BLOCKS} hours. {AGAIN_NATS:g} nats more for another cause at a "
+    "tank of which one was told. Before one nozzle is said to give more than it shows, both are twice as much. "
     f"A cause that had {SUSPECTED:g} nats when {24 // BLOCKS} hours began is told of after any "
     f"{24 // BLOCKS // LOOKS} h of them. "
     f"Nothing in a tank's first {LEARN_DAYS} days with readings, and until day {EARLY_DAYS:g} up to "
@@ -329,8 +331,10 @@ ABOUT_SELECTIVE: Final = About(
     statistic=f"For each nozzle and each of {len(STRATA)} conditions (above 20, 40 and 60 L, except at test volumes, "
     "night, out of office hours, shifts, payments, preset or not) S and G of the fillings that fulfil it, less what "
     "all fillings of the tank's nozzles that day explain: a contrast from which losses, chart and the meters' own "
-    "errors cancel; of conditions of time also less what those hours do to all nozzles alike, for at the same hours "
-    "the fillings of several nozzles mix in the readings. A day beyond three deviations counts less. "
+    "errors cancel; of conditions of time also less what those hours do to all nozzles alike, taken as "
+    f"{100 * HOURLY_SD:g} %. At the same hours the fillings of several nozzles mix in the readings: such a condition "
+    f"is named of a nozzle that leads the others by {MARGIN:g} nats, and what it does is taken out of theirs. A day "
+    "beyond three deviations counts less. "
     f"The likelihood ratio of a step is averaged over sizes from {100 * PART_SIZES[0]:g} % to "
     f"{100 * PART_SIZES[-1]:g} % and summed over its beginning in {PART_DAYS} days. About visits: whether a nozzle "
     "known to be short is as short on the day of a visit, from its midnight (twelve hours before at most) until six "
