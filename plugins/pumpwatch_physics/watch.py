@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LEARN_DAYS: Final = 21
 """At the beginning: what a tank's constants are must be known before anything is claimed."""
-EARLY_NATS, EARLY_DAYS = 2.0, 150.0
+EARLY_NATS, EARLY_DAYS = 3.0, 200.0
 """So much more is wanted of a tank of which nothing is known, and less day by day: constants look like steps."""
 AGAIN_NATS: Final = 1.5
 """So much more of a tank at which another cause was claimed: its constants are not known any longer as they were."""
@@ -219,9 +219,13 @@ class Watch:
 
     def _is_enough(self, best: Suspicion) -> bool:
         """Whether a cause explains enough to be claimed."""
-        early = EARLY_NATS * max(1.0 - self._days / EARLY_DAYS, 0.0)
         again = AGAIN_NATS if self._learnt and best.fault not in self._learnt else 0.0
-        return best.nats >= self._threshold + early + again
+        return best.nats >= self._threshold + self._early + again
+
+    @property
+    def _early(self) -> float:
+        """Nats more of a tank that is not known for long."""
+        return EARLY_NATS * max(1.0 - self._days / EARLY_DAYS, 0.0)
 
     def _glimpse(self, begin_us: int, day: Day, block: int, noise: Floats) -> Claim | None:
         """What is clear before a block has ended, when something was suspected before it began."""
@@ -395,8 +399,8 @@ class Watch:
         """Nats for a condition: fewer at a nozzle known to be short, or when all its fillings are suspected too."""
         if self._known.get(nozzle, 0.0) > 0.0:
             return self._part_least
-        both = self._part_threshold + PART_BOTH_NATS - max(whole, 0.0)
-        return max(min(self._part_threshold, both), self._part_least)
+        alone = self._part_threshold + self._early
+        return max(min(alone, alone + PART_BOTH_NATS - max(whole, 0.0)), self._part_least)
 
     @staticmethod
     def _is_lasting(num: Floats, den: Floats, needed: float) -> bool:

@@ -180,7 +180,9 @@ def test_a_condition_is_named_sooner_where_all_fillings_are_short_or_suspected(m
     assert sooner < named()
 
 
-def test_a_threshold_set_low_is_low_for_conditions_too() -> None:
+def test_a_threshold_set_low_is_low_for_conditions_too(monkeypatch) -> None:
+    assert Watch(NOZZLES, 6.0)._part_needed(0, 0.0) > 6.0 + math.log(len(STRATA)) + 2.0  # nothing is known of the tank
+    monkeypatch.setattr(watch_module, "EARLY_NATS", 0.0)
     watch = Watch(NOZZLES, 6.0)
     assert watch._part_needed(0, 0.0) == pytest.approx(6.0 + math.log(len(STRATA)))
     assert Watch(NOZZLES, 11.5)._part_needed(0, 0.0) == pytest.approx(11.5 + math.log(len(STRATA)))
