@@ -341,9 +341,9 @@ ABOUT_SELECTIVE: Final = About(
     "hours after.",
     threshold=f"{NATS:g} nats and the logarithm of the number of conditions; the best condition of a nozzle is named, "
     f"once. Fewer when all fillings of the nozzle are suspected too: both together {PART_BOTH_NATS:g} nats more than "
-    f"that; {PART_KNOWN_NATS:g} at a nozzle known to be short, of which only the condition is in doubt. Of others up to "
-    f"{EARLY_NATS:g} nats more until day {EARLY_DAYS:g}. About visits {TURN_NATS:g} nats, of nozzles known to be short "
-    "only.",
+    f"that; {PART_KNOWN_NATS:g} at a nozzle known to be short, of which only the condition is in doubt. Of others up "
+    f"to {EARLY_NATS:g} nats more until day {EARLY_DAYS:g}. About visits {TURN_NATS:g} nats, of nozzles known to be "
+    "short only.",
     power="Of a fault at a share w of a nozzle's fillings the whole balance sees w times its size, the contrast its "
     "full size at those fillings: 5 % above 40 L is found within days and named some days later; rarer conditions "
     "take as much longer as they are rarer. The measured delays stand on the page of the rules' performance.",
