@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LEARN_DAYS: Final = 21
 """At the beginning: what a tank's constants are must be known before anything is claimed."""
-EARLY_NATS, EARLY_DAYS = 3.0, 200.0
+EARLY_NATS, EARLY_DAYS = 4.0, 200.0
 """So much more is wanted of a tank of which nothing is known, and less day by day: constants look like steps."""
 AGAIN_NATS: Final = 1.5
 """So much more of a tank at which another cause was claimed: its constants are not known any longer as they were."""
