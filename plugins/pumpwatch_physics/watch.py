@@ -66,6 +66,8 @@ LEVEL_LEAST: Final = 0.003
 LEVEL_SIGMAS: Final = 5.0
 LEVEL_DAYS: Final = 30
 DRIFT_DAYS: Final = 60
+DRIFT_LEAST_DAYS: Final = 14
+"""No meter wears sooner."""
 DRIFT_MOST: Final = 0.008
 DRIFT_NATS: Final = 1.0
 CHART_SHARE: Final = 0.01
@@ -343,8 +345,10 @@ class Watch:
         step = ramp = 0.0
         for first in range(0, len(num), BLOCKS):
             ours, weight = num[first:], den[first:]
-            growth = np.linspace(0.0, 1.0, len(ours))
             step = max(step, float(ours.sum()) ** 2 / max(float(weight.sum()), 1e-9) / 2.0)
+            if len(ours) < DRIFT_LEAST_DAYS * BLOCKS:
+                continue
+            growth = np.linspace(0.0, 1.0, len(ours))
             ramp = max(ramp, float(growth @ ours) ** 2 / max(float(growth**2 @ weight), 1e-9) / 2.0)
         return ramp > step + DRIFT_NATS
 
