@@ -37,6 +37,8 @@ MARGIN: Final = 3.0
 LEAST_MARGIN: Final = 1.0
 PATIENT_BLOCKS: Final = 16
 """Then a short nozzle is told of without being named: some nozzle of the tank."""
+UNNAMED_MARGIN: Final = 2.0
+"""The least by which a nozzle must lead whose tank was told of: nothing but the name is waited for."""
 SPARSE: Final = 9
 """Readings a block, below which neighbours look alike: a nozzle is named by more, and fewer blocks are waited for."""
 FADES: Final = 0.9
@@ -269,7 +271,8 @@ class Watch:
             self._waiting = self.filter.blocks
         patience = self._times(best) * (SPARSE_BLOCKS if self._is_sparse else PATIENT_BLOCKS)
         waited = (self.filter.blocks - self._waiting) / patience
-        is_close = self._lead(best, rival) < self._margin(0.0 if self._is_unclear else waited)
+        margin = max(self._margin(waited), UNNAMED_MARGIN if self._is_unclear else 0.0)
+        is_close = self._lead(best, rival) < margin
         if not is_close and not (waited < CONTESTED and self._is_contested(best)):
             self._claim(self._made(best, rival, at_us))
         elif self._is_some(best, rival, waited):

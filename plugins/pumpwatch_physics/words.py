@@ -36,6 +36,7 @@ from pumpwatch_physics.watch import (
     SPARSE_MARGIN,
     SUSPECTED,
     TURN_NATS,
+    UNNAMED_MARGIN,
 )
 
 if TYPE_CHECKING:
@@ -287,7 +288,8 @@ ABOUT_BALANCE: Final = About(
     "until a day after it.",
     threshold=f"{NATS:g} nats for the likeliest cause ({JOINED_NATS:g} more where a siphon joins tanks), which must "
     f"lead the next by {MARGIN:g} nats, and by less while it goes on, {LEAST_MARGIN:g} after {_PATIENT_H} hours. Where "
-    "two nozzles that seem short are so close, their tank is told of at once, and the nozzle when it leads: one alarm. "
+    "two nozzles that seem short are so close, their tank is told of at once, and the nozzle when it leads, by "
+    f"{UNNAMED_MARGIN:g} nats at least: one alarm. "
     f"Of readings rarer than a third of an hour it must lead by {SPARSE_MARGIN:g}, or any cause of the same kind is "
     f"told of the tank after {SPARSE_BLOCKS * 24 // BLOCKS} hours. {AGAIN_NATS:g} nats more for another cause at a "
     "tank of which one was told. Before one nozzle is said to give more than it shows, both are twice as much. "
