@@ -123,8 +123,6 @@ CAVEATS = """\
   or three times what is assumed here, and every delay grows with it. Estimate it for a fleet before promising a delay.
 * Delays are for a step after two hundred honest days; after sixty 1 % takes half as long again. A station that
   was short from the first day shows only against its neighbours, deliveries and purchases.
-* Simulated stations do not renew their licences, and after more than 200 days some run out. `licence_expired`, which is
-  right about them, did not judge these fleets (`--rules`).
 * Errors of a tank's chart move with its height and look like a nozzle's where its use goes with the level.
 * Fillings are spread over the nozzles at random. Nozzles that are always used together cannot be told apart.
 * The tank tells that more was shown than given. It cannot tell a cheat from a broken meter: only a pattern, an identity
