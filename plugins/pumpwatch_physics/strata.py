@@ -122,9 +122,9 @@ def contrasts(
     """(E,) S and G of a day's conditions, nozzle by nozzle, less what all the fillings of the day's nozzles explain.
 
     ``scores`` (E,), ``own`` (E,) and ``cross`` (E, N) are S and G of each condition, with itself and with the nozzles;
-    ``whole`` (N,) and ``information`` (N, N) those of the nozzles. The third is (hourly conditions, N, N) what is left
-    of G between one condition of time at each two nozzles, for ``HOURLY``: that between the condition at one and all
-    fillings of the other, less what reaches beyond the hours at each nozzle itself.
+    ``whole`` (N,) and ``information`` (N, N) those of the nozzles. The third (hourly conditions, N, N) is what is left
+    of G between each two nozzles in a condition of ``HOURLY``: that between the condition at one and all fillings of
+    the other, less what reaches beyond the hours at each nozzle itself.
     """
     n = len(whole)
     inverse = np.linalg.inv(information + _RIDGE * max(float(np.trace(information)), 1e-9) * np.eye(n))
@@ -143,7 +143,7 @@ def contrasts(
     return num * weight, den * weight, left * shared[:, :, None] * shared[:, None, :]
 
 
-def apart(num: Floats, den: Floats, left: Floats, named: Sequence[int]) -> tuple[Floats, Floats]:
+def separated(num: Floats, den: Floats, left: Floats, named: Sequence[int]) -> tuple[Floats, Floats]:
     """(…, E) sums of ``contrasts`` over days, less what is not a nozzle's own in conditions of time.
 
     That is what the hours of the day do to all nozzles alike, which is known to be little (``HOURLY_SD``), and what

@@ -12,7 +12,7 @@ from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch_physics.blocks import BLOCK_US, BLOCKS, LOOKS, SETTLED_US, level_readings
 from pumpwatch_physics.chance import Chance
 from pumpwatch_physics.states import Filter, Sized, Suspicion
-from pumpwatch_physics.strata import HOURLY, STRATA, apart, contrasts
+from pumpwatch_physics.strata import HOURLY, STRATA, contrasts, separated
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,7 +143,7 @@ class Watch:
         self._parts = np.zeros((0, 2, nozzles * len(STRATA)))
         """(days, 2, E) ``contrasts`` of the last days, the latest first."""
         self._hours = np.zeros((0, len(HOURLY), nozzles, nozzles))
-        """(days, …) their third, the latest first."""
+        """(days, hourly conditions, N, N) what ``contrasts`` leaves of G between nozzles, the latest first."""
         self._named: set[tuple[int, int]] = set()
         self._known: dict[int, float] = {}
         """By nozzle, the size of the step that was claimed."""
@@ -373,7 +373,7 @@ class Watch:
             return
         named = sorted({nozzle for nozzle, _ in self._named})
         sums = np.cumsum(self._parts, axis=0)
-        num, den = apart(sums[:, 0], sums[:, 1], np.cumsum(self._hours, axis=0), named)
+        num, den = separated(sums[:, 0], sums[:, 1], np.cumsum(self._hours, axis=0), named)
         most = np.log(len(num)) + (np.maximum(num, 0.0) ** 2 / np.maximum(2.0 * den, 1e-9)).max()
         if most < self._part_least:
             return  # no average over sizes exceeds the best size of all

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pumpwatch_physics.strata import STRATA, apart, contrasts
+from pumpwatch_physics.strata import STRATA, contrasts, separated
 
 NOZZLES, READINGS, DAYS = 4, 288, 60
 NAMES = [stratum.name for stratum in STRATA]
@@ -44,14 +44,14 @@ def days(effect=None, common=0.0, seed=1):
     return tuple(np.array(each) for each in zip(*told, strict=True))
 
 
-def each_apart(told):
+def each_separated(told):
     """(num, den) (DAYS, NOZZLES, strata) of each day by itself."""
-    return tuple(each.reshape(DAYS, NOZZLES, -1) for each in apart(*told, []))
+    return tuple(each.reshape(DAYS, NOZZLES, -1) for each in separated(*told, []))
 
 
 def sizes(told, named=()):
     """(NOZZLES, strata) what the days say together, and its deviation; NaN where nothing is told."""
-    num, den = (each.reshape(NOZZLES, -1) for each in apart(*(each.sum(axis=0) for each in told), named))
+    num, den = (each.reshape(NOZZLES, -1) for each in separated(*(each.sum(axis=0) for each in told), named))
     with np.errstate(invalid="ignore", divide="ignore"):
         return num / den, 1.0 / np.sqrt(den)
 
@@ -59,7 +59,7 @@ def sizes(told, named=()):
 @pytest.mark.parametrize("stratum", [OFFICE, LARGE])
 def test_honest_days_have_unit_variance(stratum):
     told = days(common=0.001)
-    num, den = each_apart(told)
+    num, den = each_separated(told)
     deviations = (num[:, :, stratum] / np.sqrt(den[:, :, stratum])).ravel()
     assert 0.8 < deviations.std() < 1.15
     value, sd = sizes(told)
@@ -87,15 +87,15 @@ def test_what_the_hours_may_do_to_all_nozzles_is_nobodys():
 
 def test_one_strong_day_counts_less():
     mild, strong = (days((1, LARGE, size)) for size in (0.02, 0.5))
-    for num, den in map(each_apart, (mild, strong)):
+    for num, den in map(each_separated, (mild, strong)):
         assert np.abs(num[:, 1, LARGE] / np.sqrt(den[:, 1, LARGE])).max() < 3.01
-    assert each_apart(strong)[1][:, 1, LARGE].sum() < 0.2 * each_apart(mild)[1][:, 1, LARGE].sum()
+    assert each_separated(strong)[1][:, 1, LARGE].sum() < 0.2 * each_separated(mild)[1][:, 1, LARGE].sum()
     value, _ = sizes(strong)
     assert value[1, LARGE] == pytest.approx(0.5, rel=0.2)
 
 
 def test_conditions_that_no_filling_meets_tell_nothing():
-    num, den = each_apart(days())
+    num, den = each_separated(days())
     rest = [place for place in range(len(STRATA)) if place not in (OFFICE, LARGE)]
     assert not num[:, :, rest].any()
     assert not den[:, :, rest].any()

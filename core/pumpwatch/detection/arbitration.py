@@ -38,7 +38,7 @@ class Claim:
     later: tuple[Finding, ...] = ()
     """The same rule, cause and subject again, oldest first."""
     consequences: tuple[Claim, ...] = ()
-    """What other rules found and this explains; each without consequences of its own, oldest first."""
+    """What other rules found and this explains, and what its own sharpens; each without consequences, oldest first."""
 
     @property
     def episode(self) -> tuple[Finding, ...]:
