@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pumpwatch_physics.states import SIZES
+from pumpwatch_physics.tank_model import SIZES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,6 +11,7 @@ import numpy as np
 
 from pumpwatch_physics.chance import Chance
 from pumpwatch_physics.states import Filter, Sized, Suspicion
+from pumpwatch_physics.wandering import Wandering
 from pumpwatch_physics.watch import Claim, Track, Watch
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _KINDS: Final[dict[str, type]] = {
-    kind.__name__: kind for kind in (Chance, Filter, Sized, Suspicion, Claim, Track, Watch)
+    kind.__name__: kind for kind in (Chance, Filter, Sized, Suspicion, Claim, Track, Wandering, Watch)
 }
 _ARRAYS: Final = frozenset({"<f8", "<f4", "<i8", "|b1"})
 _ROWS, _INTS = "rows", "ints"

@@ -1,10 +1,7 @@
-"""What a tank's balance is made of, followed block by block, and the search for a step in any of it.
+"""A tank's states followed block by block (``tank_model`` says which), and the search for a step in any of them.
 
-States (of a Kalman filter, which is told each block's S and G): the common loss of all nozzles (a constant and a
-wander), each nozzle's error (a constant and a wander), the leak, the error of the chart in each band, and the hours of
-the day, at which the meters are warmer or colder than the tank. A step of one of them that began at any time back to
-``BACK_DAYS`` leaves a known signature in the filter's innovations (Willsky and Jones 1976); its likelihood ratio is
-averaged over sizes and summed over times, so that no size or time need be chosen.
+A step that began at any time back to ``BACK_DAYS`` leaves a known signature in the filter's innovations (Willsky and
+Jones 1976); its likelihood ratio is averaged over sizes and summed over times, so that no size or time need be chosen.
 
 How noisy a tank is, its blocks tell: the mean square of their standardised innovations, drawn to 1 by a prior
 (empirical Bayes). By what it is above 1, the ``excess``, everything of the tank is taken to wander more; decision 0020
@@ -23,7 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from pumpwatch_physics.blocks import BANDS, BLOCKS
+from pumpwatch_physics.blocks import BLOCKS
+from pumpwatch_physics.tank_model import COMMON_SD, FIXED, USUAL_NOISE_L, Model, common_sd, model_of
+from pumpwatch_physics.wandering import Wandering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,35 +33,6 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 BACK_DAYS: Final = 60
-SIZES: Final = np.array([0.004, 0.006, 0.009, 0.013, 0.02, 0.03, 0.05, 0.08])
-"""Of a step of a nozzle's error, as a share."""
-_LIKELY: Final = np.array([0.21, 0.14, 0.15, 0.11, 0.16, 0.13, 0.08, 0.02])
-"""How likely each size is beforehand. Whoever is careful takes little, and little needs the nats most; what is
-documented takes 2 to 4 %."""
-TANK_SIZES: Final = np.array([0.008, 0.01, 0.013, 0.016, 0.02, 0.03, 0.05, 0.08])
-"""Of a step of all nozzles: smaller ones are honest wander of the common loss."""
-LEAKS_L_H: Final = np.array([0.3, 0.45, 0.6, 0.8, 1.1, 1.5, 2.5, 5.0])
-"""Of a leak (0.1, 0.2 and 0.5 gallons an hour are 0.38, 0.76 and 1.9 L/h)."""
-_LEAKS_LIKELY: Final = np.array([0.1, 0.15, 0.2, 0.2, 0.15, 0.1, 0.07, 0.03])
-"""How likely each leak is beforehand."""
-COMMON_MEAN_SD: Final = 0.006
-"""Of the constant common loss: vapour, chart scale and line temperature (``detection.md`` A3)."""
-METER_MEAN_SD: Final = 0.0015
-"""Of a nozzle's constant error: honest meters lie within ±0.3 %."""
-METER_SD, METER_TAU_DAYS = 0.0005, 60.0
-COMMON_SD, COMMON_TAU_DAYS = 0.001, 10.0
-USUAL_NOISE_L: Final = 3.0
-"""Of one reading of a gauge with which the common loss wanders by ``COMMON_SD``."""
-_BY_NOISE: Final = 0.65
-"""Powers of the noise with which it wanders more: 0.2 % at 8 L (``detection.md`` B3)."""
-SEASON_SD, SEASON_TAU_DAYS = 0.0003, 90.0
-"""Of the season's, in the common constant: line temperature and vapour."""
-HOURS_SD: Final = 0.0006
-"""Of what the hour of the day does: 6 °C between noon and night, a tenth of it in the meter, 0.12 % for each."""
-LEAK_SD_L_H: Final = 0.15
-CHART_SD: Final = 0.003
-_FIXED: Final = 5
-"""States before the nozzles': common constant, common wander, leak, two for the hours."""
 _RECENT: Final = ((1.5, 1), (5, BLOCKS // 2), (20, BLOCKS), (BACK_DAYS, 2 * BLOCKS))
 """Up to so many days back every so-many-th block is a time at which a step may have begun."""
 _RESTS_DAYS, _RESTS = 8.0, 0.5
@@ -121,64 +91,10 @@ class Sized:
     """The most likely first block."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Model:
-    """What never changes of a tank with N nozzles: n states, p coefficients of a block, N + 2 faults."""
-
-    observed: Floats
-    """(BLOCKS, p, n) what a block's coefficients are of the states, by its hour of the day."""
-    variance: Floats
-    """(n,) of the states before anything is told."""
-    keeps: Floats
-    """(n,) by what states keep of themselves in a block."""
-    kept: Floats
-    """(n, n) by what their covariance does."""
-    noise: Floats
-    """(n,) the variances they gain in a block."""
-    wander: Floats
-    """(n,) of it those of the wanders, of which there is more where a tank is noisy."""
-    faults: Floats
-    """(N + 2, p) what a fault of size 1 adds to the coefficients."""
-    fade: Floats
-    """(times, N + 2, n + 2) by what is kept in a block of steps; so large because broadcasting takes longer."""
-    sizes: Floats
-    """(N + 2, sizes) that steps of each fault may have."""
-    likely: Floats
-    """(N + 2, sizes) how likely each is beforehand."""
-
-
 @cache
-def _model(nozzles: int) -> _Model:
-    n, p = _FIXED + 2 * nozzles + BANDS, nozzles + 1 + BANDS
-    each, band = np.arange(nozzles), np.arange(BANDS)
-    observed = np.zeros((BLOCKS, p, n))
-    observed[:, :nozzles, :2] = 1.0
-    observed[:, each, _FIXED + each] = observed[:, each, _FIXED + nozzles + each] = 1.0
-    observed[:, nozzles, 2] = 1.0
-    observed[:, nozzles + 1 + band, _FIXED + 2 * nozzles + band] = 1.0
-    for block in range(BLOCKS):
-        angle = 2.0 * math.pi * (block + 0.5) / BLOCKS
-        observed[block, :nozzles, 3], observed[block, :nozzles, 4] = math.cos(angle), math.sin(angle)
-    days = 1.0 / BLOCKS
-    keeps, variance, noise, wander = np.ones(n), np.empty(n), np.zeros(n), np.zeros(n)
-    common, meter = slice(1, 2), slice(_FIXED + nozzles, _FIXED + 2 * nozzles)
-    variance[0], variance[2], variance[3:5] = COMMON_MEAN_SD**2, LEAK_SD_L_H**2, HOURS_SD**2
-    variance[_FIXED : _FIXED + nozzles], variance[_FIXED + 2 * nozzles :] = METER_MEAN_SD**2, CHART_SD**2
-    noise[0] = 2.0 * SEASON_SD**2 / SEASON_TAU_DAYS * days
-    for which, sd, tau in ((common, COMMON_SD, COMMON_TAU_DAYS), (meter, METER_SD, METER_TAU_DAYS)):
-        keeps[which], variance[which] = math.exp(-days / tau), sd**2
-        noise[which] = sd**2 * (1.0 - math.exp(-2.0 * days / tau))
-        wander[which] = noise[which]
-    faults = np.zeros((nozzles + 2, p))
-    faults[each, each] = 1.0
-    faults[nozzles, :nozzles] = 1.0
-    faults[nozzles + 1, nozzles] = 1.0
-    sizes = np.repeat(SIZES[None], nozzles + 2, axis=0)
-    sizes[nozzles], sizes[nozzles + 1] = TANK_SIZES, LEAKS_L_H
-    likely = np.repeat(_LIKELY[None], nozzles + 2, axis=0)
-    likely[nozzles + 1] = _LEAKS_LIKELY
-    fade = np.tile(np.append(keeps, [1.0, 1.0]), (_MOST_TIMES, nozzles + 2, 1))
-    return _Model(observed, variance, keeps, keeps[:, None] * keeps, noise, wander, faults, fade, sizes, likely)
+def _fade(nozzles: int) -> Floats:
+    """(times, N + 2, n + 2) by what is kept in a block of steps; so large because broadcasting takes longer."""
+    return np.tile(np.append(model_of(nozzles).keeps, [1.0, 1.0]), (_MOST_TIMES, nozzles + 2, 1))
 
 
 class Filter:
@@ -188,11 +104,15 @@ class Filter:
         self.nozzles = nozzles
         self.blocks = 0
         """Told so far."""
-        variance = _model(nozzles).variance
+        variance = model_of(nozzles).variance
         self.state, self.covariance = np.zeros(len(variance)), np.diag(variance)
         self._surprises, self._seen = _SCALE_PRIOR, _SCALE_PRIOR
         self.noise_l = USUAL_NOISE_L
         """Of one reading."""
+        self._wandering = Wandering(nozzles)
+        width = model_of(nozzles).faults.shape[1]
+        self._day_scores, self._day_information = np.zeros(width), np.zeros((width, width))
+        """S and G of this day as far as it is told, as they were believed."""
         self._gained = np.zeros(len(variance))
         """(n,) the variances that the states gain in a block of this day."""
         self._before = 0.0
@@ -214,7 +134,7 @@ class Filter:
     @property
     def observed(self) -> Floats:
         """(p, n) what the last block's coefficients were of the states."""
-        observed: Floats = _model(self.nozzles).observed[(self.blocks - 1) % BLOCKS]
+        observed: Floats = model_of(self.nozzles).observed[(self.blocks - 1) % BLOCKS]
         return observed
 
     @property
@@ -232,14 +152,14 @@ class Filter:
         if self._has_begun:
             return
         self._has_begun = True
-        model, n = _model(self.nozzles), len(self.state)
+        model, n = model_of(self.nozzles), len(self.state)
         if self.blocks % BLOCKS == 0:
             self._begin_day(model)
         if self.blocks:
             self.state = self.state * model.keeps
             self.covariance = self.covariance * model.kept
             self.covariance.reshape(-1)[:: n + 1] += self._gained  # a view: its diagonal
-        self._thin(model.fade)
+        self._thin(_fade(self.nozzles))
         self.blocks += 1
 
     @contextmanager
@@ -269,6 +189,8 @@ class Filter:
             return
         n, scale = len(self.state), self.scale
         reach, pull, taken, heed, deviations = self._found(told, scores, information, STRANGE)
+        self._day_scores += scores * (scale * heed)
+        self._day_information += information * (scale * heed)
         most = max(deviations, key=abs)
         if self._is_alone(most, deviations.index(most)):
             self.unbelieved += 1
@@ -290,7 +212,7 @@ class Filter:
         From ``strange`` deviations on less of it is. The last are by how many deviations each fault would explain the
         block, had it begun with it.
         """
-        model, n, k = _model(self.nozzles), len(self.state), len(told)
+        model, n, k = model_of(self.nozzles), len(self.state), len(told)
         faults, observed = len(model.faults), self.observed[told]
         given = np.empty((k, 1 + k))
         given[:, 0], given[:, 1:] = scores[told], information[told[:, None], told]
@@ -309,11 +231,14 @@ class Filter:
 
     @property
     def common_sd(self) -> float:
-        """Of the common loss's wander, a share: a gauge that is bad at its level is bad at what warmth does to it."""
-        return COMMON_SD * math.pow(max(self.noise_l / USUAL_NOISE_L, 1.0), _BY_NOISE)
+        """Of the common loss's wander, a share."""
+        return common_sd(self.noise_l) * self._wandering.share
 
-    def _begin_day(self, model: _Model) -> None:
-        """How much the wanders are to be from here on."""
+    def _begin_day(self, model: Model) -> None:
+        """How much the wanders are to be from here on, by what the day told that is over."""
+        if self.blocks:
+            self._wandering.tell(self._day_scores, self._day_information, common_sd(self.noise_l))
+            self._day_scores[:], self._day_information[:] = 0.0, 0.0
         share = (self.common_sd / COMMON_SD) ** 2
         if not self.blocks:
             self.covariance[1, 1] *= share
@@ -380,7 +305,7 @@ class Filter:
         """Every fault both ways, the most likely first; nothing when no fault is worth a look."""
         if (self._num**2 <= 2.0 * _WORTH * self._den).all():
             return []
-        model = _model(self.nozzles)
+        model = model_of(self.nozzles)
         sizes, likely, weights = model.sizes, model.likely, self._weights()
         found, worth = [], self._worth()
         num, den = self._num[:, :, None] * worth, self._den[:, :, None] * worth
@@ -398,7 +323,7 @@ class Filter:
 
     def size(self, suspicion: Suspicion, confidence: float = 0.95) -> Sized:
         """The posterior of a fault's size (a share; L/h of a leak), all sizes of a logarithmic scale alike likely."""
-        known = _model(self.nozzles).sizes[suspicion.fault]
+        known = model_of(self.nozzles).sizes[suspicion.fault]
         least, most = 0.5 * known[0], 2.0 * known[-1]
         sizes = np.exp(np.linspace(math.log(least), math.log(most), 241))
         sign = 1.0 if suspicion.rising else -1.0
@@ -419,9 +344,10 @@ class Filter:
     def learn(self, fault: int, size: float) -> None:
         """There has been such a step: the states may take it up, and the search begins anew."""
         n = self.nozzles
-        place = _FIXED + fault if fault < n else 0 if fault == n else 2
+        place = FIXED + fault if fault < n else 0 if fault == n else 2
         self.covariance = self.covariance.copy()
         self.covariance[place, place] += (2.0 * size) ** 2
+        self._wandering.loosen(place, 2.0 * size)
         self.covariance[1, 1] += self.common_sd**2  # the common wander has taken some of it
         self._since.clear()
 
@@ -429,11 +355,12 @@ class Filter:
         """The chart or the probe may be another from here on: the common constant may be anywhere within ``share``."""
         self.covariance = self.covariance.copy()
         self.covariance[0, 0] += share**2
+        self._wandering.loosen(0, share)
 
     def errors(self) -> tuple[Floats, Floats]:
         """(N,) each nozzle's error against the tank's nozzles together, a share, and its deviation."""
         n = self.nozzles
-        constant, wander = slice(_FIXED, _FIXED + n), slice(_FIXED + n, _FIXED + 2 * n)
+        constant, wander = slice(FIXED, FIXED + n), slice(FIXED + n, FIXED + 2 * n)
         value = self.state[constant] + self.state[wander]
         own = self.covariance
         variance = np.diag(own)[constant] + np.diag(own)[wander] + 2.0 * np.diag(own[constant, wander])

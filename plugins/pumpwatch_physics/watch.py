@@ -11,6 +11,7 @@ import numpy as np
 from pumpwatch.courses import DAY_US, HOUR_US
 from pumpwatch_physics.blocks import BLOCK_US, BLOCKS, LOOKS, SETTLED_US, level_readings
 from pumpwatch_physics.chance import Chance
+from pumpwatch_physics.evenness import is_drift, unevenness
 from pumpwatch_physics.states import Filter, Sized, Suspicion
 from pumpwatch_physics.strata import HOURLY, STRATA, contrasts, separated
 
@@ -68,10 +69,7 @@ LEVEL_LEAST: Final = 0.003
 LEVEL_SIGMAS: Final = 5.0
 LEVEL_DAYS: Final = 30
 DRIFT_DAYS: Final = 60
-DRIFT_LEAST_DAYS: Final = 14
-"""No meter wears sooner."""
 DRIFT_MOST: Final = 0.008
-DRIFT_NATS: Final = 1.0
 CHART_SHARE: Final = 0.01
 """By which work on a tank, a new probe or a new chart may change what it seems to lose."""
 CHART_DAYS: Final = 7
@@ -297,7 +295,11 @@ class Watch:
         return FALLING_TIMES if best.fault < self.nozzles and not best.rising else 1
 
     def _lead(self, best: Suspicion, rival: Suspicion) -> float:
-        return (best.nats - rival.nats) / self._times(best)
+        """Nats by which the best cause leads, fewer when what a nozzle shows is not even."""
+        lead = (best.nats - rival.nats) / self._times(best)
+        if best.fault >= self.nozzles or not best.rising:
+            return lead
+        return lead / unevenness(self._told_of(best.fault, self.filter.blocks - best.since + 1))
 
     @property
     def _is_sparse(self) -> bool:
@@ -319,7 +321,9 @@ class Watch:
         n, sized = self.nozzles, self.filter.size(best)
         kind = "nozzle" if best.fault < n else "tank" if best.fault == n else "leak"
         named = best.fault if best.fault < n else None
-        drift = named is not None and abs(sized.value) < DRIFT_MOST and self._is_drift(named)
+        drift = (
+            named is not None and abs(sized.value) < DRIFT_MOST and is_drift(self._told_of(named, DRIFT_DAYS * BLOCKS))
+        )
         since_us = self._begun_us + sized.since * BLOCK_US
         sharpens = self._is_unclear and named is not None and best.rising
         return Claim(kind, named, best.rising, at_us, since_us, sized, best.nats, rival, drift=drift, sharpens=sharpens)
@@ -341,19 +345,11 @@ class Watch:
         self._learnt.add(fault)
         self.filter.learn(fault, size)
 
-    def _is_drift(self, nozzle: int) -> bool:
-        """Whether an error that grows evenly explains a nozzle's last months clearly better than one that jumped."""
+    def _told_of(self, nozzle: int, blocks: int) -> Floats:
+        """(blocks, 2) of the last blocks until now: scores and information of the nozzle's step."""
         told = np.concatenate(self._blocks)[: -(-self.filter.blocks % BLOCKS) or None]
-        num, den = told[-DRIFT_DAYS * BLOCKS :, :, nozzle].T
-        step = ramp = 0.0
-        for first in range(0, len(num), BLOCKS):
-            ours, weight = num[first:], den[first:]
-            step = max(step, float(ours.sum()) ** 2 / max(float(weight.sum()), 1e-9) / 2.0)
-            if len(ours) < DRIFT_LEAST_DAYS * BLOCKS:
-                continue
-            growth = np.linspace(0.0, 1.0, len(ours))
-            ramp = max(ramp, float(growth @ ours) ** 2 / max(float(growth**2 @ weight), 1e-9) / 2.0)
-        return ramp > step + DRIFT_NATS
+        last: Floats = told[-blocks:, :, nozzle]
+        return last
 
     def _part(self, day_us: int, day: Day, before: Floats) -> None:
         """Whether only some of a nozzle's fillings are short, against its other fillings of the same days."""

@@ -9,7 +9,8 @@ from pumpwatch.wording import litres, local_day
 from pumpwatch_physics.blocks import BLOCKS, LOOKS
 from pumpwatch_physics.crossing import APART_SIGMAS, EACH_SIGMAS, LEAST
 from pumpwatch_physics.runs import JOINED_NATS, NATS
-from pumpwatch_physics.states import BACK_DAYS, COMMON_SD, METER_MEAN_SD, STRANGE, TANK_SIZES, USUAL_NOISE_L
+from pumpwatch_physics.states import BACK_DAYS, STRANGE
+from pumpwatch_physics.tank_model import COMMON_SD, METER_MEAN_SD, TANK_SIZES, USUAL_NOISE_L
 from pumpwatch_physics.strata import HOURLY_SD, STRATA
 from pumpwatch_physics.telling import Told, Wording
 from pumpwatch_physics.watch import (
@@ -277,7 +278,8 @@ ABOUT_BALANCE: Final = About(
     "litres of each nozzle, the hours and the litres by band of the chart. A Kalman filter follows the common loss, "
     "each nozzle's error, the hour of the day, a leak and the chart's bands. It learns how much more than assumed "
     "the tank's blocks vary, believes its days less by that and lets losses and meters wander more; where a reading's "
-    f"noise is above {USUAL_NOISE_L:g} L the common loss is taken to wander more. A step "
+    f"noise is above {USUAL_NOISE_L:g} L the common loss is taken to wander more, and less where the tank's own days "
+    "say so. A step "
     f"of one nozzle, of all nozzles or of the leak at any time within {BACK_DAYS} days leaves a known signature in its "
     "innovations (Willsky and Jones); the likelihood ratio is averaged over sizes and summed over times; a fault of "
     "the whole tank is taken as rarer beforehand. A block beyond "
@@ -288,6 +290,7 @@ ABOUT_BALANCE: Final = About(
     "until a day after it.",
     threshold=f"{NATS:g} nats for the likeliest cause ({JOINED_NATS:g} more where a siphon joins tanks), which must "
     f"lead the next by {MARGIN:g} nats, and by less while it goes on, {LEAST_MARGIN:g} after {_PATIENT_H} hours. Where "
+    "what a nozzle's blocks show differs by more than noise, it must lead by so much more. Where "
     "two nozzles that seem short are so close, their tank is told of at once, and the nozzle when it leads, by "
     f"{UNNAMED_MARGIN:g} nats at least: one alarm. "
     f"Where a nozzle and all nozzles are so close the tank is told of after {_PATIENT_H} hours. Of readings rarer than "

@@ -9,7 +9,9 @@ import pytest
 
 from pumpwatch_physics import states as model
 from pumpwatch_physics.blocks import BANDS, BLOCKS
-from pumpwatch_physics.states import LEAKS_L_H, SIZES, TANK_SIZES, Filter
+from pumpwatch_physics import tank_model
+from pumpwatch_physics.states import Filter
+from pumpwatch_physics.tank_model import LEAKS_L_H, SIZES, TANK_SIZES, model_of
 
 NOZZLES = 3
 WIDTH = NOZZLES + 1 + BANDS
@@ -64,7 +66,8 @@ def test_suspicions_are_those_of_the_dense_model(monkeypatch) -> None:
     monkeypatch.setattr(model, "STRANGE", math.inf)
     count = BLOCKS
     filter_ = Filter(NOZZLES)
-    prior, constants = filter_.covariance.copy(), model._model(NOZZLES)
+    prior, constants = filter_.covariance.copy(), model_of(NOZZLES)
+    prior[1, 1] *= filter_._wandering.share**2
     keeps = constants.keeps
     pairs, observed, noises = [], [], []
     for scores, known in rough(1, count, step(1, 0.05), 3, scale=2e5):
@@ -98,7 +101,7 @@ def test_suspicions_are_those_of_the_dense_model(monkeypatch) -> None:
             fault[:NOZZLES], sizes = 1.0, TANK_SIZES
         else:
             fault[NOZZLES], sizes = 1.0, LEAKS_L_H
-        likely = model._LEAKS_LIKELY if suspicion.fault > NOZZLES else model._LIKELY
+        likely = tank_model._LEAKS_LIKELY if suspicion.fault > NOZZLES else tank_model._LIKELY
         sign = 1.0 if suspicion.rising else -1.0
         ratios = []
         for since in every:
@@ -244,8 +247,9 @@ def test_the_order_of_the_nozzles_does_not_matter() -> None:
 def test_a_gauge_that_is_noisy_comes_with_a_loss_that_wanders_more() -> None:
     steady, noisy = Filter(NOZZLES), Filter(NOZZLES)
     noisy.noise_l = 8.0
-    assert noisy.common_sd == pytest.approx(0.0019, abs=0.0001)
-    for scores, known in blocks(3, 40 * BLOCKS, step(0, 0.0), 1, scale=4e5):
+    assert tank_model.common_sd(8.0) == pytest.approx(0.0019, abs=0.0001)
+    assert noisy.common_sd / steady.common_sd == pytest.approx(1.9, abs=0.1)
+    for scores, known in blocks(3, 2 * BLOCKS, step(0, 0.0), 1, scale=4e6):
         steady.tell(scores, known)
         noisy.tell(scores, known)
     for filter_ in (steady, noisy):

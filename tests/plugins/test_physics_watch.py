@@ -279,15 +279,3 @@ def test_an_error_that_jumps_is_no_drift() -> None:
         jumped = [claim for claim in watched(50, from_day(25, 0, size=0.0075), seed).claims if claim.nozzle == 0]
         assert jumped
         assert not jumped[0].drift
-
-
-def test_an_error_that_grew_evenly_is_drift() -> None:
-    watch = watched(40, from_day(0, 0, size=0.0))
-    days = np.arange(40 * BLOCKS) / BLOCKS
-    for nozzle, course in ((0, np.clip(days / 40.0, 0.0, 1.0)), (1, days >= 15.0)):
-        known = np.full(len(days), 2e4)
-        for place, those in enumerate(np.split(known, 40)):
-            mine = slice(place * BLOCKS, (place + 1) * BLOCKS)
-            watch._blocks[place][:, :, nozzle] = np.stack((those * 0.01 * course[mine], those), axis=1)
-    assert watch._is_drift(0)
-    assert not watch._is_drift(1)

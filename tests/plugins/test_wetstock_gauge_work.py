@@ -15,6 +15,7 @@ from pumpwatch_sim.dataset.pasts import station_past
 from pumpwatch_wetstock import GaugeWork
 
 DAY = timedelta(days=1)
+HOUR_US = 3_600_000_000
 
 
 def reviewed(past, *cuts):
@@ -59,19 +60,40 @@ def test_cut_anywhere_it_is_the_same_note(staging):
     assert reviewed(late) == [note]
 
 
-def test_unsigned_work_and_work_that_moves_nothing_are_no_note(staging):
-    past, order = next(worked(staging))
+def test_unsigned_work_is_no_note(staging):
+    past, _ = next(worked(staging))
     bare = tuple(replace(each, signed_by_repairer=None) for each in past.work_orders)
     assert reviewed(replace(past, work_orders=bare)) == []
+
+
+def test_work_that_moves_nothing_is_noted_as_no_clear_step(staging):
+    past, order = next(worked(staging))
     before = replace(order, at=order.at - 5 * DAY)
-    assert reviewed(replace(past, work_orders=(before,))) == []
+    (note,) = reviewed(replace(past, work_orders=(before,)))
+    assert note.severity is Severity.INFO
+    assert "no clear step" in note.explanation.title.en
+    assert "作业后无明显跳变" in note.explanation.title.zh
+    assert note.estimate.low < 0.0 < note.estimate.high or abs(note.estimate.value) < 10.0
 
 
-def test_no_readings_no_note(staging):
+def test_what_lies_between_too_few_readings_cannot_be_compared(staging):
+    past, order = next(worked(staging))
+    at = int(order.at.timestamp() * 1e6)
+    levels = past.levels[order.device_id]
+    near = (levels.at_us > at - 2 * HOUR_US) & (levels.at_us < at + 4 * HOUR_US)
+    (note,) = reviewed(replace(past, levels={**past.levels, order.device_id: levels.take(~near)}))
+    assert note.severity is Severity.INFO
+    assert "not comparable" in note.explanation.title.en
+    assert note.estimate is None
+    assert note.figures
+
+
+def test_a_gauge_that_is_silent_from_then_on_cannot_be_compared_and_one_without_any_reading_is_no_note(staging):
     past, order = next(worked(staging))
     gone = {
-        tank: levels.take(levels.at_us < int(order.at.timestamp() * 1e6) - 8 * 3_600_000_000)
+        tank: levels.take(levels.at_us < int(order.at.timestamp() * 1e6) - 8 * HOUR_US)
         for tank, levels in past.levels.items()
     }
-    assert reviewed(replace(past, levels=gone)) == []
+    (note,) = reviewed(replace(past, levels=gone))
+    assert "not comparable" in note.explanation.title.en
     assert reviewed(replace(past, levels={})) == []
