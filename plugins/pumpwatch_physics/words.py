@@ -10,8 +10,8 @@ from pumpwatch_physics.blocks import BLOCKS, LOOKS
 from pumpwatch_physics.crossing import APART_SIGMAS, EACH_SIGMAS, LEAST
 from pumpwatch_physics.runs import JOINED_NATS, NATS
 from pumpwatch_physics.states import BACK_DAYS, STRANGE
-from pumpwatch_physics.tank_model import COMMON_SD, METER_MEAN_SD, TANK_SIZES, USUAL_NOISE_L
 from pumpwatch_physics.strata import HOURLY_SD, STRATA
+from pumpwatch_physics.tank_model import COMMON_SD, METER_MEAN_SD, TANK_SIZES, USUAL_NOISE_L
 from pumpwatch_physics.telling import Told, Wording
 from pumpwatch_physics.watch import (
     AGAIN_NATS,

@@ -68,7 +68,7 @@ class _Step:
 
 
 class GaugeWork(Review):
-    """A note a day after signed work on a tank: how far the level stepped while no fuel moved, or why nobody can say."""
+    """A note a day after signed work on a tank: how far the level stepped, or that nobody can say."""
 
     rule: ClassVar[str] = "gauge_work"
     Settings: ClassVar[type[PluginSettings]] = GaugeWorkSettings
@@ -249,20 +249,20 @@ def _hidden(label: Text, when: str, who: str) -> Explanation:
         title=title(label, "作业前后无法比较", "level not comparable at work"),
         what=Text(
             zh=f"{label.zh}在 {when} 有签字作业（{who}）；其前后四小时内没有足够的平静读数，跳变多少无法得知。",
-            en=f"Signed work on {label.en} at {when} ({who}): too few calm readings lie on both sides within four hours, "
-            "so nobody can say by how much the level stepped.",
+            en=f"Signed work on {label.en} at {when} ({who}): too few calm readings lie on both sides within four "
+            "hours, so nobody can say by how much the level stepped.",
         ),
         why=Text(
             zh=f"两侧三小时内各需至少 {_SIDE_LEAST} 次读数，卸油及其后一个半小时除外；仅作记录。",
-            en=f"At least {_SIDE_LEAST} readings within three hours are needed on each side, none during a delivery or the "
-            "hour and a half after it. A note.",
+            en=f"At least {_SIDE_LEAST} readings within three hours are needed on each side, none during a delivery or "
+            "the hour and a half after it. A note.",
         ),
         otherwise=Text(
             zh="作业时卸油；液位仪停用；读数间隔过长。",
             en="A lorry was unloading, the gauge was off, or its readings lie too far apart.",
         ),
         on_site=Text(
-            zh="人工量油，与作业后的液位仪读数比较；核对作业期间的卸油单据。",
-            en="Dip the tank and compare with what the gauge shows now; check the papers of what was unloaded meanwhile.",
+            zh="人工量油，与作业后的液位仪读数比较；核对其间的卸油单据。",
+            en="Dip the tank and compare with what the gauge shows now; check the papers of what was unloaded.",
         ),
     )

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from pumpwatch_physics import states as model
-from pumpwatch_physics.blocks import BANDS, BLOCKS
 from pumpwatch_physics import tank_model
+from pumpwatch_physics.blocks import BANDS, BLOCKS
 from pumpwatch_physics.states import Filter
 from pumpwatch_physics.tank_model import LEAKS_L_H, SIZES, TANK_SIZES, model_of
 

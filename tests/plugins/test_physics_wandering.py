@@ -19,7 +19,7 @@ DAY_SCALE = 2e6
 
 
 def days(seed, count, share, jump=(10**9, 0.0)):
-    """S and G of days whose common loss wanders by a share of what is assumed; ``jump``: a step of nozzle 1 from then."""
+    """S and G of days whose common loss wanders by a share of what is assumed; ``jump``: nozzle 1 steps."""
     chance = np.random.default_rng(seed)
     keeps, loss = math.exp(-1.0 / COMMON_TAU_DAYS), 0.0
     for day, (scores, known) in enumerate(blocks(seed, count, scale=DAY_SCALE)):
