@@ -295,9 +295,9 @@ class Watch:
         return FALLING_TIMES if best.fault < self.nozzles and not best.rising else 1
 
     def _lead(self, best: Suspicion, rival: Suspicion) -> float:
-        """Nats by which the best cause leads, fewer when what a nozzle shows is not even."""
+        """Nats by which the best cause leads; one nozzle another by fewer when what it shows is not even."""
         lead = (best.nats - rival.nats) / self._times(best)
-        if best.fault >= self.nozzles or not best.rising:
+        if max(best.fault, rival.fault) >= self.nozzles or not best.rising:
             return lead
         return lead / unevenness(self._told_of(best.fault, self.filter.blocks - best.since + 1))
 

@@ -62,7 +62,9 @@ def test_what_one_nozzle_does_by_chance_is_not_put_on_the_others(seed, monkeypat
         monkeypatch.setattr(watch_module, more, 0.0)
     watch, _ = watched(65, seed, KEY_C)
     assert set(named(watch)) == {2}
-    assert {claim.kind for claim in watch.claims} <= {"nozzle", "part"}
+    kinds = [claim.kind for claim in watch.claims]
+    assert set(kinds) <= {"some", "nozzle", "part"}
+    assert kinds.count("some") == sum(claim.sharpens for claim in watch.claims), "a tank that is told of is named"
     assert 0.2 * STRAY < watch.chance.level[2] < 2.0 * STRAY
     assert not watch.chance.level[[0, 1, 3]].any()
     again = from_bytes(to_bytes(watch))
