@@ -20,7 +20,7 @@ from pumpwatch_sim.dataset.pasts import station_past
 
 NOZZLES = 4
 ONSET_DAY = 30
-SEEDS = (10, 8)
+SEEDS = (34, 8)
 THRESHOLD = 10.9
 """Nats; lower than what is usual, so that neighbours are named for nothing."""
 KEY_C = {"name": "remote_levels", "nozzle": "S01-N03", "onset": f"P{ONSET_DAY}D", "level": "C", "share": 20.0}
