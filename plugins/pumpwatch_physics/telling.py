@@ -29,6 +29,11 @@ _SHOWN_DAYS: Final = 60
 _POINTS: Final = 380
 _MOST_NATS: Final = 20.0
 """Odds beyond e^20, 1 in 480 million, are not told more finely: models are never that right."""
+_ALIKE_NATS: Final = 0.5
+"""Less between two causes is no difference."""
+_LARGE: Final = 100.0
+"""Odds from which on decimals are left out."""
+_SIZES: Final = ("value", "low", "high")
 _LIMIT: Final = 0.30
 _ORDERS: Final = {
     "repair": Text("维修", "repair"),
@@ -202,10 +207,14 @@ class Told:
         rival = self.claim.rival
         if rival is None:
             return Text("", "")
-        cause, odds = self._cause(rival), _one_in(self.claim.nats - rival.nats)
+        cause, lead = self._cause(rival), self.claim.nats - rival.nats
+        if lead < _ALIKE_NATS:
+            return Text(
+                f"次可能的原因是{cause.zh}，可能性与之相当。", f" The runner-up is {cause.en}, about as likely."
+            )
+        odds = _one_in(lead)
         return Text(
-            f"次可能的原因是{cause.zh}，可能性为其 {odds.zh}。",
-            f" The runner-up is {cause.en}, {odds.en} likely.",
+            f"次可能的原因是{cause.zh}，可能性为其 {odds.zh}。", f" The runner-up is {cause.en}, {odds.en} likely."
         )
 
     @property
@@ -241,24 +250,21 @@ class Told:
 
     def evidence(self) -> tuple[Evidence, ...]:
         """The figures, for machines."""
-        claim, sized = self.claim, self.claim.sized
-        rival = claim.rival
-        price = self.price_cny
+        claim, rival, price = self.claim, self.claim.rival, self.price_cny
+        unit = "l_h" if self.is_leak else "percent"
+        sizes = {f"{name}_{unit}": round(each, 4) for name, each in zip(_SIZES, self.interval(), strict=True)}
         return (
             Evidence(
                 "tank_balance",
                 self.followed.tanks[0],
                 {
-                    "kind": claim.kind,
-                    "value": round(sized.value, 7),
-                    "low": round(sized.low, 7),
-                    "high": round(sized.high, 7),
-                    "sd": round(abs(sized.high - sized.low) / 3.92, 7),
-                    "unit": "L/h" if self.is_leak else "1",
+                    "kind": "all_nozzles" if claim.kind == "tank" else claim.kind,
+                    **sizes,
                     "nats": round(claim.nats, 4),
-                    "odds": round(math.exp(min(claim.nats, _MOST_NATS)), 1),
-                    "rival": None if rival is None else self._cause(rival).en,
-                    "rival_odds": None if rival is None else round(math.exp(min(claim.nats - rival.nats, 20.0)), 1),
+                    "odds": _whole(math.exp(min(claim.nats, _MOST_NATS))),
+                    "rival": None if rival is None else self._faulty(rival),
+                    "rival_shows_more": None if rival is None else rival.rising,
+                    "rival_odds": None if rival is None else _whole(math.exp(min(claim.nats - rival.nats, _MOST_NATS))),
                     "condition": None if claim.stratum is None else STRATA[claim.stratum].name,
                     "since": from_us(claim.since_us).isoformat(),
                     "days": round(self.days, 3),
@@ -277,13 +283,14 @@ class Told:
         if not rows:
             return ()
         n = len(self.followed.nozzles)
+        drawn = claim.likeliest if claim.nozzle is None else claim.nozzle
         rows = rows[:: -(-len(rows) * (n + 1) // _POINTS)]
         at = tuple(track.day_us[place] / 1e6 for place in rows)
         value = np.round(np.array([track.value[place] for place in rows]) * 100.0, 4)
         half = np.array([track.sd[place] for place in rows]) * 196.0
         curves = []
         for place, name in enumerate(self.followed.nozzles):
-            mine, label = place == claim.nozzle, nozzle_label(name)
+            mine, label = place == drawn, nozzle_label(name)
             told = value[:, place]
             if mine:
                 below, above = (np.round(told + side * half[:, place], 4) for side in (-1.0, 1.0))
@@ -291,9 +298,10 @@ class Told:
                 curves.append(Curve(name95, at, tuple(below.tolist()), "band", tuple(above.tolist())))
             curves.append(Curve(label, at, tuple(told.tolist()), alarm=mine))
         end = (at[0], max(at[-1], claim.at_us / 1e6))
-        if claim.nozzle is not None:
+        if drawn is not None:
             before = [place for place, when in enumerate(track.day_us) if when <= self.begun_us]
-            usual = 100.0 * float(track.value[before[-1]][claim.nozzle]) if before and claim.kind == "nozzle" else 0.0
+            is_step = bool(before) and claim.kind in {"nozzle", "some"}
+            usual = 100.0 * float(track.value[before[-1]][drawn]) if is_step else 0.0
             size, low, high = (round(usual + each, 4) for each in self.interval())
             span = (max(self.begun_us / 1e6, at[0]), claim.at_us / 1e6)
             curves += [
@@ -345,6 +353,10 @@ class Told:
         ]
         return min(near)[2] if near else None
 
+    def _faulty(self, suspicion: Suspicion) -> str:
+        """The nozzle, ``all_nozzles`` or ``leak``."""
+        return (*self.followed.nozzles, "all_nozzles", "leak")[suspicion.fault]
+
     def _cause(self, suspicion: Suspicion) -> Text:
         n, up = len(self.followed.nozzles), suspicion.rising
         if suspicion.fault < n:
@@ -373,6 +385,11 @@ def explained(told: Told, wording: Wording, what: Text, why: Text, sign: float =
 
 def _order(order: WorkOrder) -> tuple[int, str, str]:
     return to_us(order.at), order.device_id, order.kind
+
+
+def _whole(odds: float) -> float:
+    """To one decimal, and none of large ones."""
+    return round(odds, 1) if odds < _LARGE else round(odds)
 
 
 def _one_in(nats: float) -> Text:

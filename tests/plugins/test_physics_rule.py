@@ -258,7 +258,8 @@ def test_litres_and_yuan_are_those_since_the_onset() -> None:
     since = (ends > finding.onset.timestamp()) & (ends <= finding.detected_at.timestamp())
     sold = float(past.sales.volume_l[mine][since].sum())
     assert data["sold_l"] == pytest.approx(sold, abs=0.1)
-    assert data["missing_l"] == pytest.approx(data["sold_l"] * data["value"] / (1 + data["value"]), rel=0.02)
+    share = data["value_percent"] / (100.0 + data["value_percent"])
+    assert data["missing_l"] == pytest.approx(data["sold_l"] * share / (1.0 + share), rel=0.02)
     assert data["price_cny_l"] in past.sales.unit_price
     nothing = replace(past.sales, unit_price=np.full(len(past.sales), np.nan))
     bare = said(replace(past, sales=nothing))[0]

@@ -59,6 +59,8 @@ export const KEYS = {
   lost_by_day_l_per_h: L("白天每小时损失 L", "lost by day, L/h"), silent: L("无任何信号", "nothing else told"), readings: L("读数个数", "readings"),
   small_hours_over_even: L("凌晨倍数", "small hours over even"), drops: L("卸油次数", "drops"), effect_percent: L("平均误差", "mean error"),
   low: L("下限", "low"), high: L("上限", "high"), nats: L("对数似然", "nats"), odds: L("胜率", "odds"), rival: L("次选原因", "runner-up"),
+  value_l_h: L("每小时", "by the hour"), low_l_h: L("下限", "low"), high_l_h: L("上限", "high"), low_percent: L("下限", "low"), high_percent: L("上限", "high"),
+  rival_shows_more: L("次选为多显", "runner-up shows more"),
   rival_odds: L("对次选胜率", "odds against it"), share: L("份额", "share"), own_tank_keeps: L("本罐未降", "own tank keeps"),
   other_tank_loses: L("他罐下降", "other tank loses"), value_percent: L("误差", "error"), before_percent: L("此前误差", "error before"),
   before_sd_percent: L("此前标准差", "deviation before"), capacity_l: L("容积", "capacity"), height_mm: L("液位", "height"), water_mm: L("水位", "water"),
@@ -69,7 +71,14 @@ export const KEYS = {
   intervals_with_sales: L("有售时段", "intervals with sales"),
 };
 
-const UNITS = [["_20c_l", "L"], ["_l", "L"], ["_kg_m3", "kg/m³"], ["_mm2", "mm²"], ["_mm", "mm"], ["_s", "s"], ["_c", "°C"]];
+/* Codes that stand as values. */
+const VALUES = {
+  nozzle: L("一支枪", "one nozzle"), some: L("某一支枪", "some nozzle"), all_nozzles: L("全部油枪", "all nozzles"), leak: L("油罐渗漏", "a leak"),
+  chart: L("容积表", "the chart"), part: L("部分加油", "some fillings"), inspections: L("避检", "about inspections"), level: L("自首日起", "since the first day"),
+  repair: L("维修", "repair"), install: L("安装", "installation"), calibration: L("检定调校", "calibration"), inspection: L("检查", "inspection"),
+};
+
+const UNITS = [["_l_h", "L/h"], ["_20c_l", "L"], ["_l", "L"], ["_kg_m3", "kg/m³"], ["_mm2", "mm²"], ["_mm", "mm"], ["_s", "s"], ["_c", "°C"]];
 
 /** Its word; a key that ends in an id, as `fell_l S17-T1`, keeps that. */
 export function word(key) {
@@ -79,7 +88,7 @@ export function word(key) {
 /** A figure with its unit, a time as a clock shows it, yes and no. */
 export function figure(key, value, now) {
   if (typeof value === "boolean") return value ? L("是", "yes") : L("否", "no");
-  if (typeof value === "string") return esc(/^\d{4}-\d\d-\d\dT/.test(value) ? near(value, now) : value);
+  if (typeof value === "string") return esc(/^\d{4}-\d\d-\d\dT/.test(value) ? near(value, now) : Object.hasOwn(VALUES, value) ? VALUES[value] : value);
   if (typeof value !== "number") return esc(value);
   const name = key.split(" ")[0];
   if (/(^|_)(sd|deviation|uncertainty)_percent$/.test(name)) return `${n2(value)}%`;
