@@ -331,6 +331,19 @@ def test_a_dip_a_day_is_enough_to_be_watched() -> None:
     assert first.evidence[0].data["missing_l"] < 0.1 * sold / 3.0, "of one nozzle, not of all"
 
 
+def test_a_tank_of_which_one_nozzle_is_short_is_drawn_with_what_is_claimed_of_the_likeliest() -> None:
+    past, _ = dipped()
+    first = said(past)[0]
+    data = first.evidence[0].data
+    assert data["kind"] == "some"
+    assert data["rival"] in {nozzle.nozzle_id for nozzle in past.nozzles}
+    assert data["value_percent"] == pytest.approx(first.estimate.value, abs=1e-3)
+    claimed = [curve for curve in first.figures[0].curves if curve.alarm]
+    assert [curve.shape for curve in claimed] == ["line", "band", "line"], "the likeliest nozzle, and what is claimed"
+    assert claimed[0].name.en in first.explanation.what.en
+    assert claimed[2].y[0] == pytest.approx(first.estimate.value, abs=0.3)
+
+
 def test_both_rules_share_their_digests() -> None:
     assert pumpwatch_detectors()[:2] == [TankBalance, SelectiveDelivery]
     assert {rule.digests_of for rule in (TankBalance, SelectiveDelivery)} == {"tank_balance"}
