@@ -124,6 +124,11 @@ class Alarms:
         async with self._database.reading() as connection:
             return tuple(await storage.events(connection, since, max(0, min(limit, LIMIT))))
 
+    async def found(self, since: datetime, limit: int = LIMIT) -> tuple[Finding, ...]:
+        """The newest ``limit`` findings that hold, received at ``since`` or later, in the order in which they came."""
+        async with self._database.reading() as connection:
+            return tuple(await storage.found(connection, since, max(0, min(limit, LIMIT))))
+
     def subscribe(self) -> Changes:
         """A place to wait for changes of ``current`` from now on."""
         return Changes(self._bell)

@@ -191,6 +191,13 @@ async def events(connection: AsyncConnection, since: datetime | None, limit: int
     return [finding_from_json(body) for body in found.scalars()]
 
 
+async def found(connection: AsyncConnection, since: datetime, limit: int) -> list[Finding]:
+    """The newest findings that hold, with or without alarm, in the order in which they came."""
+    held = select(FINDINGS.c.body).where(FINDINGS.c.withdrawn_at.is_(None), FINDINGS.c.received_at >= since)
+    newest = held.order_by(FINDINGS.c.received_at.desc(), FINDINGS.c.id.desc()).limit(limit)
+    return [finding_from_json(body) for body in (await connection.execute(newest)).scalars()][::-1]
+
+
 async def log_of(connection: AsyncConnection, number: int, limit: int) -> list[LogEntry]:
     """The newest ``limit`` acts upon an alarm, oldest first."""
     newest = select(LOG).where(LOG.c.alarm_number == number).order_by(LOG.c.seq.desc()).limit(limit)

@@ -46,6 +46,13 @@ class Affairs:
             known.append(finding)
         return cause, consequences
 
+    def recall(self, findings: Iterable[Finding]) -> None:
+        """What was told before the last stop, in its order: it explains, and follows, as if there had been none."""
+        for finding in findings:
+            known = self._found[finding.subject.station_id]
+            if not any(_alike(other, finding) for other in known):
+                known.append(finding)
+
     def forget(self, finding_id: str) -> None:
         """A finding that was withdrawn explains nothing and follows from nothing."""
         for station, known in self._found.items():

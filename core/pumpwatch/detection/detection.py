@@ -127,6 +127,10 @@ class Detection:
         """Names of the rules that run."""
         return sorted(r.rule for r in [*self.record_rules, *self.detectors, *self.reviews])
 
+    def remember(self, findings: Iterable[Finding]) -> None:
+        """What was found before the last stop, in its order: what is found now may follow from it."""
+        self._affairs.recall(findings)
+
     async def take(self, batch: Batch) -> None:
         """Accept a batch from the hub; waits while too many wait."""
         if batch.records:

@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 REMEMBERED = timedelta(days=2)
 """How much of the past rules may look at right after a start."""
+FOUND_BACK = timedelta(days=14)
+"""Findings of so long ago may still explain what is found after a start, or follow from it."""
 SEEDED = 200_000
 """Records of a kind read back at start, at most."""
 RETENTION_EVERY_S = 3600.0
@@ -294,6 +296,7 @@ class Engine:
         """Give hub, rules and counters what was known before the last stop."""
         now = self.clock.now()
         await self.waking.remember()
+        self.detection.remember(await self.alarms.found(now - FOUND_BACK))
         since = now - REMEMBERED
         self.hub.remember(await self.historian.latest())
         sales = await self.historian.transactions(start=min(since, self.sales.since), limit=SEEDED)

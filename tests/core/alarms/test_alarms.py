@@ -455,3 +455,17 @@ async def test_an_act_cancelled_anywhere_leaves_memory_and_disk_alike(alarms, da
     assert kept[-1] == ("Alarm", True)
     for name in ("begin", "before_cursor_execute", "commit"):
         event.remove(engine, name, count_down)
+
+
+async def test_what_was_found_comes_back_in_its_order_without_what_was_withdrawn(alarms, finding, clock) -> None:
+    start = clock.now()
+    for number, name in enumerate(("old", "F1", "F2", "note")):
+        await clock.advance(3600.0)
+        subject = Subject("S01", dispenser_id="S01-D1", nozzle_id=f"S01-N0{number + 1}")
+        severity = Severity.INFO if name == "note" else Severity.HIGH
+        await alarms.raise_(finding(name, subject=subject, severity=severity))
+    await alarms.withdraw("F2")
+    assert [each.id for each in await alarms.found(start + timedelta(hours=2))] == ["F1", "note"]
+    assert [each.id for each in await alarms.found(start, limit=1)] == ["note"]
+    (kept,) = await alarms.found(start + timedelta(hours=4))
+    assert kept.severity is Severity.INFO

@@ -118,3 +118,15 @@ def test_a_rule_that_repeats_itself_pushes_nothing_out(affairs):
     for n in range(KEPT + 5):
         affairs.take(finding(f"a{n}", rule="other", cause="offline_sale"))
     assert affairs.take(finding("b"))[0] == root()
+
+
+def test_what_is_recalled_explains_and_follows_as_if_there_had_been_no_stop(affairs):
+    vague, other = finding("vague"), finding("other", cause="offline_sale")
+    affairs.recall([vague, other, vague])
+    sharper = replace(finding("sharper", nozzle_id="S01-N01"), sharpens="vague")
+    assert affairs.take(sharper) == (None, [vague])
+
+
+def test_a_cause_that_is_recalled_explains_what_comes(affairs):
+    affairs.recall([root()])
+    assert affairs.take(finding("a", nozzle_id="S01-N01")) == (root(), [])

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
-from pumpwatch import Quality, Refused, Transaction
+from pumpwatch import Quality, Refused, Subject, Transaction
 from pumpwatch.alarms import State
 from pumpwatch.engine import Engine
 from pumpwatch.plugins import Plugins
@@ -73,6 +74,21 @@ async def test_alarms_and_memory_survive_a_restart(rig, sale) -> None:
         r.forecourt.records = [sale(r.clock.now().replace(microsecond=0), 3, totalizer_l=1100.0)]
         await r.until(lambda: len(r.engine.alarms.current()) == 2)
         assert {a.rule for a in r.engine.alarms.current()} == {"pulse_ratio", "totalizer_continuity"}
+
+
+async def test_a_tank_of_before_a_restart_goes_over_into_its_nozzle(rig, sale) -> None:
+    async with rig() as r:
+        r.forecourt.records = [sale(r.clock.now().replace(microsecond=0), 1, encoder_pulses=2913)]
+        await r.until(r.engine.alarms.current)
+        told = replace(r.engine.alarms.current()[0].finding, cause="leak")
+        tank = replace(told, id="tank", rule="tank_balance", subject=Subject("S01", tank_id="S01-T1"))
+        await r.engine.detection.hand_on([tank])
+        assert {alarm.rule for alarm in r.engine.alarms.current()} == {"pulse_ratio", "tank_balance"}
+    async with rig() as r:
+        named = replace(told, id="nozzle", rule="tank_balance", sharpens="tank")
+        await r.engine.detection.hand_on([named])
+        active = [a for a in r.engine.alarms.current() if a.rule == "tank_balance" and a.state is State.ACTIVE]
+        assert [alarm.subject.nozzle_id for alarm in active] == ["S01-N01"], "one cause, one alarm"
 
 
 async def test_a_lost_link_is_an_alarm_that_returns_by_itself(rig) -> None:
