@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-DRIFT_LEAST_DAYS: Final = 14
+_DRIFT_LEAST_DAYS: Final = 14
 """No meter wears sooner."""
 _DRIFT_NATS: Final = 1.0
 _PRIOR: Final = 8.0
@@ -30,7 +30,7 @@ def is_drift(blocks: Floats) -> bool:
     for first in range(0, len(blocks), BLOCKS):
         num, den = blocks[first:].T
         step = max(step, float(num.sum()) ** 2 / max(float(den.sum()), 1e-9) / 2.0)
-        if len(num) < DRIFT_LEAST_DAYS * BLOCKS:
+        if len(num) < _DRIFT_LEAST_DAYS * BLOCKS:
             continue
         growth = np.linspace(0.0, 1.0, len(num))
         ramp = max(ramp, float(growth @ num) ** 2 / max(float(growth**2 @ den), 1e-9) / 2.0)

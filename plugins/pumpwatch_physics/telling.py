@@ -261,10 +261,12 @@ class Told:
                     "kind": "all_nozzles" if claim.kind == "tank" else claim.kind,
                     **sizes,
                     "nats": round(claim.nats, 4),
-                    "odds": _whole(math.exp(min(claim.nats, _MOST_NATS))),
+                    "odds": _rounded(math.exp(min(claim.nats, _MOST_NATS))),
                     "rival": None if rival is None else self._faulty(rival),
                     "rival_shows_more": None if rival is None else rival.rising,
-                    "rival_odds": None if rival is None else _whole(math.exp(min(claim.nats - rival.nats, _MOST_NATS))),
+                    "rival_odds": None
+                    if rival is None
+                    else _rounded(math.exp(min(claim.nats - rival.nats, _MOST_NATS))),
                     "condition": None if claim.stratum is None else STRATA[claim.stratum].name,
                     "since": from_us(claim.since_us).isoformat(),
                     "days": round(self.days, 3),
@@ -387,7 +389,7 @@ def _order(order: WorkOrder) -> tuple[int, str, str]:
     return to_us(order.at), order.device_id, order.kind
 
 
-def _whole(odds: float) -> float:
+def _rounded(odds: float) -> float:
     """To one decimal, and none of large ones."""
     return round(odds, 1) if odds < _LARGE else round(odds)
 

@@ -248,9 +248,9 @@ def _hidden(label: Text, when: str, who: str) -> Explanation:
     return Explanation(
         title=title(label, "作业前后无法比较", "level not comparable at work"),
         what=Text(
-            zh=f"{label.zh}在 {when} 有签字作业（{who}）；其前后四小时内没有足够的平静读数，跳变多少无法得知。",
-            en=f"Signed work on {label.en} at {when} ({who}): too few calm readings lie on both sides within four "
-            "hours, so nobody can say by how much the level stepped.",
+            zh=f"{label.zh}在 {when} 有签字作业（{who}）；其前后没有足够的平静读数，跳变多少无法得知。",
+            en=f"Signed work on {label.en} at {when} ({who}): too few calm readings lie on both sides of it, so "
+            "nobody can say by how much the level stepped.",
         ),
         why=Text(
             zh=f"两侧三小时内各需至少 {_SIDE_LEAST} 次读数，卸油及其后一个半小时除外；仅作记录。",

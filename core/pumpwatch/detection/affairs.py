@@ -42,8 +42,7 @@ class Affairs:
         if cause is None and (others := _station_wide(finding, known)):
             cause = others[0]
             consequences = _now_many(finding, others)
-        if not any(_alike(other, finding) for other in known):
-            known.append(finding)
+        self.recall([finding])
         return cause, consequences
 
     def recall(self, findings: Iterable[Finding]) -> None:

@@ -58,7 +58,7 @@ export const KEYS = {
   sd_l: L("标准差", "deviation"), sd: L("标准差", "deviation"), sd_percent: L("标准差", "deviation"), sd_mm: L("标准差", "deviation"), sd_kg_m3: L("标准差", "deviation"),
   lost_by_day_l_per_h: L("白天每小时损失 L", "lost by day, L/h"), silent: L("无任何信号", "nothing else told"), readings: L("读数个数", "readings"),
   small_hours_over_even: L("凌晨倍数", "small hours over even"), drops: L("卸油次数", "drops"), effect_percent: L("平均误差", "mean error"),
-  low: L("下限", "low"), high: L("上限", "high"), nats: L("对数似然", "nats"), odds: L("胜率", "odds"), rival: L("次选原因", "runner-up"),
+  nats: L("对数似然", "nats"), odds: L("胜率", "odds"), rival: L("次选原因", "runner-up"),
   value_l_h: L("每小时", "by the hour"), low_l_h: L("下限", "low"), high_l_h: L("上限", "high"), low_percent: L("下限", "low"), high_percent: L("上限", "high"),
   rival_shows_more: L("次选为多显", "runner-up shows more"),
   rival_odds: L("对次选胜率", "odds against it"), share: L("份额", "share"), own_tank_keeps: L("本罐未降", "own tank keeps"),
@@ -71,7 +71,7 @@ export const KEYS = {
   intervals_with_sales: L("有售时段", "intervals with sales"),
 };
 
-/* Codes that stand as values. */
+/* Codes that stand as values of `kind` and `rival`. */
 const VALUES = {
   nozzle: L("一支枪", "one nozzle"), some: L("某一支枪", "some nozzle"), all_nozzles: L("全部油枪", "all nozzles"), leak: L("油罐渗漏", "a leak"),
   chart: L("容积表", "the chart"), part: L("部分加油", "some fillings"), inspections: L("避检", "about inspections"), level: L("自首日起", "since the first day"),
@@ -88,7 +88,8 @@ export function word(key) {
 /** A figure with its unit, a time as a clock shows it, yes and no. */
 export function figure(key, value, now) {
   if (typeof value === "boolean") return value ? L("是", "yes") : L("否", "no");
-  if (typeof value === "string") return esc(/^\d{4}-\d\d-\d\dT/.test(value) ? near(value, now) : Object.hasOwn(VALUES, value) ? VALUES[value] : value);
+  if (typeof value === "string" && /^(kind|rival)$/.test(key) && Object.hasOwn(VALUES, value)) return VALUES[value];
+  if (typeof value === "string") return esc(/^\d{4}-\d\d-\d\dT/.test(value) ? near(value, now) : value);
   if (typeof value !== "number") return esc(value);
   const name = key.split(" ")[0];
   if (/(^|_)(sd|deviation|uncertainty)_percent$/.test(name)) return `${n2(value)}%`;
