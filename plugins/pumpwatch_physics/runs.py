@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-NATS: Final = 11.15
+NATS: Final = 12.1
 """Threshold of both rules, unless the settings say another."""
 JOINED_NATS: Final = 3.0
 """More for tanks that a siphon joins: what passes between their charts is not white."""
-_WATCHES: Final = 11
+_WATCHES: Final = 12
 """How watches are made; what was remembered of others is not used."""
 SPAN_DAYS: Final = 60
 LEAD_DAYS: Final = 210

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SIZES: Final = np.array([0.004, 0.006, 0.009, 0.013, 0.02, 0.03, 0.05, 0.08])
 """Of a step of a nozzle's error, as a share."""
-_LIKELY: Final = np.array([0.21, 0.14, 0.15, 0.11, 0.16, 0.13, 0.08, 0.02])
+_LIKELY: Final = np.array([0.09, 0.28, 0.17, 0.09, 0.17, 0.11, 0.07, 0.02])
 """How likely each size is beforehand. Whoever is careful takes little, and little needs the nats most; what is
 documented takes 2 to 4 %."""
 TANK_SIZES: Final = np.array([0.008, 0.01, 0.013, 0.016, 0.02, 0.03, 0.05, 0.08])
