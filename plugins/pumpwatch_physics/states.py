@@ -25,14 +25,12 @@ from pumpwatch_physics.tank_model import COMMON_SD, FIXED, USUAL_NOISE_L, Model,
 from pumpwatch_physics.wandering import Wandering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
     Ints = NDArray[np.int64]
-    Part = tuple[Floats, Floats]
-    """S (p,) and G (p, p) of some of a block's readings."""
 
 BACK_DAYS: Final = 60
 _RECENT: Final = ((1.5, 1), (5, BLOCKS // 2), (20, BLOCKS), (BACK_DAYS, 2 * BLOCKS))
@@ -55,9 +53,8 @@ _MODEST: Final = 0.85
 it intervals of 95 % held 93 % of 563 true sizes, and 91 % of the large ones."""
 STRANGE: Final = 4.6
 """Deviations, beyond which a block counts as if it were so strange: none alone is worth an alarm."""
-SUDDEN: Final = 3.5
-"""Deviations, beyond which a part of a block counts as if it were so strange. What moved once is strange in one part;
-of a nozzle that is short all are, and such a block is believed."""
+_SUDDEN: Final = 3.5
+"""Deviations, beyond which a part of a block counts as if it were so strange."""
 _TOO_STRANGE: Final = 5.5
 """Deviations, beyond which a block that is alone does not tell which fillings are short."""
 _AGAIN, _AGAIN_DAYS = 3, 14
@@ -166,16 +163,16 @@ class Filter:
         self.blocks += 1
 
     @contextmanager
-    def glimpsed(self, scores: Floats, information: Floats, parts: Sequence[Part] = ()) -> Iterator[None]:
+    def glimpsed(self, scores: Floats, information: Floats) -> Iterator[None]:
         """Inside, ``suspicions`` and ``size`` speak as if this were all of the block that has begun.
 
-        What is strange of it is believed less than when it has ended. ``parts`` are as for ``tell``.
+        What is strange of it is believed less than when it has ended.
         """
         told = np.flatnonzero(information.any(axis=0))
         if not len(told):
             yield
             return
-        _, _, taken, _, _ = self._found(told, (scores, information), parts, SUDDEN)
+        _, _, taken, _, _ = self._found(told, scores, information, _SUDDEN)
         before = self._steps[: len(self._since)].copy()
         self._steps.reshape(-1, before.shape[-1])[: len(taken)] += taken
         try:
@@ -183,15 +180,15 @@ class Filter:
         finally:
             self._steps[: len(before)] = before
 
-    def tell(self, scores: Floats, information: Floats, parts: Sequence[Part] = ()) -> None:
-        """The next block's S (p,) and G (p, p), and those of its hours: what is strange is believed when all are."""
+    def tell(self, scores: Floats, information: Floats) -> None:
+        """The next block's S (p,) and G (p, p)."""
         self.begin()
         self._has_begun = False
         told = np.flatnonzero(information.any(axis=0))
         if not len(told):
             return
         n, scale = len(self.state), self.scale
-        reach, pull, taken, heed, deviations = self._found(told, (scores, information), parts, STRANGE)
+        reach, pull, taken, heed, deviations = self._found(told, scores, information, STRANGE)
         self._day_scores += scores * (scale * heed)
         self._day_information += information * (scale * heed)
         most = max(deviations, key=abs)
@@ -208,41 +205,29 @@ class Filter:
                 self._seen += 1.0
 
     def _found(
-        self, told: Ints, whole: Part, parts: Sequence[Part], strange: float
+        self, told: Ints, scores: Floats, information: Floats, strange: float
     ) -> tuple[Floats, Floats, Floats, float, list[float]]:
         """Of the coefficients ``told`` of a block: reach and what ``_explained`` makes of it, how much is believed.
 
-        From ``strange`` deviations on less of it is, or of those of its parts that are strange themselves. The last are
-        by how many deviations each fault would explain the block, had it begun with it.
+        From ``strange`` deviations on less of it is. The last are by how many deviations each fault would explain the
+        block, had it begun with it.
         """
         model, n, k = model_of(self.nozzles), len(self.state), len(told)
         faults, observed = len(model.faults), self.observed[told]
-        given = self._surprising(told, whole)
+        given = np.empty((k, 1 + k))
+        given[:, 0], given[:, 1:] = scores[told], information[told[:, None], told]
+        given *= self.scale
+        given[:, 0] -= given[:, 1:] @ (observed @ self.state)
         reach = observed @ self.covariance
         steps = self._steps.reshape(-1, n + 2)[: len(self._since) * faults]  # a view
         there = model.faults[:, told].reshape(-1) - (steps[:, :n] @ observed.T).reshape(-1, faults * k)
         signature = there.reshape(-1, k)
         pull, taken = _explained(given, observed, reach, signature)
-        deviations = _deviations(taken[-faults:])
-        heed = _heed(deviations, strange)
+        deviations = [num / math.sqrt(max(den, 1e-9)) for num, den in taken[-faults:, n:].tolist()]
+        heed = min(1.0, (strange / max(abs(max(deviations, key=abs)), strange)) ** 2)
         if heed < 1.0:
-            those = [self._surprising(told, part) for part in parts if part[1].any()]
-            believed = given * heed
-            if len(those) > 1:
-                new = [_deviations(_explained(one, observed, reach, signature[-faults:])[1]) for one in those]
-                believed = np.sum([one * _heed(each, SUDDEN) for one, each in zip(those, new, strict=True)], axis=0)
-                heed = float(np.trace(believed[:, 1:]) / np.trace(given[:, 1:]))
-            pull, taken = _explained(believed, observed, reach, signature)
+            pull, taken = _explained(given * heed, observed, reach, signature)
         return reach, pull, taken, heed, deviations
-
-    def _surprising(self, told: Ints, part: Part) -> Floats:
-        """(k, 1 + k) what ``_explained`` is given: scores that the states do not expect, and G."""
-        scores, information = part
-        given = np.empty((len(told), 1 + len(told)))
-        given[:, 0], given[:, 1:] = scores[told], information[told[:, None], told]
-        given *= self.scale
-        given[:, 0] -= given[:, 1:] @ (self.observed[told] @ self.state)
-        return given
 
     @property
     def common_sd(self) -> float:
@@ -389,16 +374,6 @@ class Filter:
     def latest(self) -> Floats:
         """(2, N) scores and information of each nozzle's step as if it had begun with the last block."""
         return self._steps[len(self._since) - 1, : self.nozzles, -2:].T.copy()
-
-
-def _deviations(taken: Floats) -> list[float]:
-    """By how many each fault would explain what was ``taken``."""
-    return [num / math.sqrt(max(den, 1e-9)) for num, den in taken[:, -2:].tolist()]
-
-
-def _heed(deviations: list[float], strange: float) -> float:
-    """By how much what deviates so is believed: from ``strange`` on as if it were so strange."""
-    return min(1.0, (strange / max(abs(max(deviations, key=abs)), strange)) ** 2)
 
 
 def _explained(given: Floats, observed: Floats, reach: Floats, signature: Floats) -> tuple[Floats, Floats]:

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
 
 LEARN_DAYS: Final = 21
 """At the beginning: what a tank's constants are must be known before anything is claimed."""
-EARLY_NATS, EARLY_DAYS = 3.0, 90.0
-"""So much more is wanted of a tank of which nothing is known, and less day by day: constants look like steps. Known for
-longer than 60 days, tanks gave false alarms no more often than for a year, with and without it."""
+EARLY_NATS, EARLY_DAYS = 4.0, 200.0
+"""So much more is wanted of a tank of which nothing is known, and less day by day: constants look like steps."""
 AGAIN_NATS: Final = 1.5
 """So much more of a tank at which another cause was claimed: its constants are not known any longer as they were."""
 SUSPECTED: Final = 4.0
@@ -56,8 +55,6 @@ SILENT_L: Final = 150.0
 """A nozzle that usually sells so much at these hours, and sold nothing, has fillings that are not recorded yet."""
 USUAL_DAYS: Final = 7
 PART_DAYS: Final = 60
-PART_NATS: Final = math.log(len(STRATA) / BLOCKS)
-"""More for the choice among conditions; but a condition may begin with a day only, all fillings with a block."""
 PART_SIZES: Final = np.array([0.01, 0.02, 0.03, 0.05, 0.08])
 PART_KNOWN_NATS: Final = 10.0
 """For a condition of a nozzle known to be short; fewer suffice only where fewer suffice for any nozzle."""
@@ -130,7 +127,7 @@ class Watch:
         self.claims: list[Claim] = []
         self.track = Track()
         self._threshold = threshold
-        self._part_threshold = threshold + PART_NATS
+        self._part_threshold = threshold + math.log(len(STRATA))
         self._part_least = min(PART_KNOWN_NATS, self._part_threshold)
         self._begun_us = 0
         self._days = 0
@@ -182,8 +179,7 @@ class Watch:
         for block in range(BLOCKS):
             begin_us = day_us + block * BLOCK_US
             seen = None if day is None or not heard[block] else self._glimpse(begin_us, day, block, noise[block])
-            hours = self._hours_of(day, block, noise[block]) if day is not None and heard[block] else []
-            self.filter.tell(*self.chance.weighed(scores[block], information[block], noise[block]), hours)
+            self.filter.tell(*self.chance.weighed(scores[block], information[block], noise[block]))
             if heard[block]:
                 blocks[block] = self.filter.latest()
             self.chance.see(blocks[block, 0], blocks[block, 1], noise[block])
@@ -241,10 +237,9 @@ class Watch:
         if not before:
             return None
         self.filter.begin()
-        hours = self._hours_of(day, block, noise)
         for look in range(LOOKS - 1):
             scores, information = day.early_scores[block, look], day.early_information[block, look]
-            with self.filter.glimpsed(*self.chance.weighed(scores, information, noise), hours[: look + 1]):
+            with self.filter.glimpsed(*self.chance.weighed(scores, information, noise)):
                 suspicions = self.filter.suspicions()
                 if not suspicions or not self._is_enough(suspicions[0]):
                     continue
@@ -259,13 +254,6 @@ class Watch:
                 at_us = begin_us + (look + 1) * BLOCK_US // LOOKS + settled_us
                 return self._made(best, rival, at_us) if is_clear else self._unnamed(best, rival, at_us)
         return None
-
-    def _hours_of(self, day: Day, block: int, noise: Floats) -> list[tuple[Floats, Floats]]:
-        """S (p,) and G (p, p) of each part of a block between two looks."""
-        scores = np.diff(np.vstack((day.early_scores[block], day.scores[block])), axis=0, prepend=0.0)
-        until = np.concatenate((day.early_information[block], day.information[block][None]))
-        information = np.diff(until, axis=0, prepend=0.0)
-        return [self.chance.weighed(*part, noise) for part in zip(scores, information, strict=True)]
 
     def _look(self, at_us: int) -> None:
         """Whether one cause explains enough."""
@@ -407,7 +395,7 @@ class Watch:
             at_us = day_us + DAY_US + SETTLED_US
             self.claims.append(
                 Claim("part", nozzle, rising=True, at_us=at_us, since_us=since_us, sized=sized,
-                      nats=float(mine[best]) - PART_NATS, stratum=best)
+                      nats=float(mine[best]) - math.log(parts), stratum=best)
             )  # fmt: skip
 
     def _part_needed(self, nozzle: int, whole: float) -> float:
