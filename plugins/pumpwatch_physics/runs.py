@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-NATS: Final = 12.1
+NATS: Final = 12.2
 """Threshold of both rules, unless the settings say another."""
 JOINED_NATS: Final = 3.0
 """More for tanks that a siphon joins: what passes between their charts is not white."""

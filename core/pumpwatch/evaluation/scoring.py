@@ -5,6 +5,7 @@ The definitions stand in docs/reference/performance.md, beside the figures.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pumpwatch.evaluation.estimates import compared, true_size
 from pumpwatch.evaluation.naming import NAMING, named, namings, standing
 from pumpwatch.evaluation.notes import by_happening, told_of_happenings
 from pumpwatch.evaluation.rows import by_scenario, confusion, overall
-from pumpwatch.evaluation.truth import iso
+from pumpwatch.evaluation.truth import honest_nozzle_years, iso
 from pumpwatch.model import Severity, to_us
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ NONE = "—"
 """The column of the confusion matrix for what raised no alarm."""
 PHYSICS = frozenset({"pumpwatch_physics"})
 """Plugins whose rules weigh the tank; all others read records."""
+KNOWN_DAYS = (0, 60, 200)
+"""Days of records from which on rates of false alarms are told apart: what a rule learns, it knows better later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ def score(trials: Iterable[Trial]) -> dict[str, Any]:
     failing: dict[str, str] = {}
     packages: dict[str, str] = {}
     years = 0.0
+    known = [0.0] * len(KNOWN_DAYS)
     for trial in trials:
         alarms = alarms_of(trial.claims)
         fleets.append(_fleet(trial))
@@ -104,10 +108,11 @@ def score(trials: Iterable[Trial]) -> dict[str, Any]:
         packages |= trial.packages
         for station in trial.stations:
             years += station.honest_nozzle_years
+            known = [sum(each) for each in zip(known, _years_known(trial, station), strict=True)]
             failing |= station.failing
             for rule, missing in station.off.items():
                 off[rule][missing] += 1
-    return _told(fleets, items, false, [(years, None)], happened, off, failing, packages)
+    return _told(fleets, items, false, [(years, None)], known, happened, off, failing, packages)
 
 
 def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -125,6 +130,7 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         [item for part in parts for item in part["items"]],
         [alarm for part in parts for alarm in part["false_alarms"]["alarms"]],
         [_judged_years(part) for part in parts],
+        _known_years(parts),
         [each for part in parts for each in part["honest"]["happened"]],
         off,
         failing,
@@ -140,11 +146,18 @@ def _judged_years(part: Mapping[str, Any]) -> tuple[float, frozenset[str] | None
     return part["false_alarms"]["honest_nozzle_years"], None if on is None else frozenset(on)
 
 
+def _known_years(parts: Sequence[Mapping[str, Any]]) -> list[float]:
+    """By ``KNOWN_DAYS``; none when an evaluation does not tell them."""
+    told = [part["false_alarms"].get("by_days_known", ()) for part in parts]
+    return [sum(row["honest_nozzle_years"] for row in rows) for rows in zip(*told, strict=True)] if all(told) else []
+
+
 def _told(
     fleets: list[dict[str, Any]],
     items: list[dict[str, Any]],
     false: list[dict[str, Any]],
     years: Sequence[tuple[float, frozenset[str] | None]],
+    known: Sequence[float],
     happened: list[dict[str, Any]],
     off: Mapping[str, Counter[str]],
     failing: Mapping[str, str],
@@ -155,7 +168,7 @@ def _told(
         "version": VERSION,
         "fleets": fleets,
         "rules": {"off": reasons, "failing": dict(failing), "packages": dict(sorted(packages.items()))},
-        "false_alarms": _rates(false, years, packages),
+        "false_alarms": _rates(false, years, known, packages),
         "honest": {"scenarios": by_happening(happened), "happened": happened},
         "overall": overall(items, len(false)),
         "scenarios": by_scenario(items),
@@ -196,6 +209,7 @@ def _false_alarms(trial: Trial, alarms: Sequence[Alarm]) -> Iterator[dict[str, A
                 "cause": alarm.cause,
                 "subject": alarm.subject.key,
                 "detected_at": iso(alarm.at),
+                "days_known": round((alarm.at - station.start) / timedelta(days=1), 3),
                 "happening": [each.words for each in station.happenings],
             }
 
@@ -215,12 +229,25 @@ def _wrong_at(station: StationOutcome, trial: Trial) -> Iterator[tuple[TruthItem
             yield item, station.exposures[place].shown if place in station.exposures else item.onset
 
 
+def _years_known(trial: Trial, station: StationOutcome) -> Iterator[float]:
+    """The station's honest nozzle-years, by ``KNOWN_DAYS``."""
+    mine = [item for item in trial.truth.items if item.subject.station_id == station.station_id]
+    for first, after in zip(KNOWN_DAYS, (*KNOWN_DAYS[1:], None), strict=True):
+        start = station.start + timedelta(days=first)
+        end = station.end if after is None else min(station.start + timedelta(days=after), station.end)
+        yield honest_nozzle_years(station.layout, mine, start, end) if start < end else 0.0
+
+
 def _rates(
     false: Sequence[dict[str, Any]],
     judged: Sequence[tuple[float, frozenset[str] | None]],
+    known: Sequence[float],
     packages: Mapping[str, str],
 ) -> dict[str, Any]:
-    """``judged``: honest nozzle-years, and the rules that were on then (None: all): a rule's rate is of those."""
+    """``judged``: honest nozzle-years, and the rules that were on then (None: all): a rule's rate is of those.
+
+    ``known``: honest nozzle-years by ``KNOWN_DAYS``, or nothing.
+    """
     rules = {*packages, *(alarm["rule"] for alarm in false)}
 
     def rates(names: Mapping[str, frozenset[str]]) -> dict[str, Any]:
@@ -239,6 +266,17 @@ def _rates(
     def package(rule: str) -> str:
         return packages.get(rule, "")
 
+    def by_days_known() -> Iterator[dict[str, Any]]:
+        for first, after, mine in zip(KNOWN_DAYS, (*KNOWN_DAYS[1:], None), known, strict=True):
+            count = sum(first <= alarm["days_known"] < (after or math.inf) for alarm in false)
+            yield {
+                "from": first,
+                "to": after,
+                "count": count,
+                "honest_nozzle_years": round(mine, 3),
+                **_rate(count, mine),
+            }
+
     years = sum(years for years, _ in judged)
     return {
         "count": len(false),
@@ -247,6 +285,7 @@ def _rates(
         "by_rule": rates({alarm["rule"]: frozenset({alarm["rule"]}) for alarm in false}),
         "by_package": rates(gathered(package)),
         "by_group": rates(gathered(lambda rule: "physics" if package(rule) in PHYSICS else "records")),
+        "by_days_known": list(by_days_known()) if known else [],
         "by_cause": dict(sorted(Counter(alarm["cause"] for alarm in false).items())),
         "alarms": list(false),
     }

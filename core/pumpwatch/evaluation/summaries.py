@@ -30,8 +30,8 @@ _NOZZLE_YEARS: Final = ("每百枪年", "per 100 nozzle-years")
 
 def summaries(scores: Mapping[str, Any]) -> Iterator[Summary]:
     """Those that have something to say."""
-    made = [_overall(scores), _against_bound(scores), _estimates(scores), _groups(scores), _honest(scores)]
-    return (each for each in made if each.rows)
+    made = (_overall, _against_bound, _estimates, _groups, _known, _honest)
+    return (each for each in (make(scores) for make in made) if each.rows)
 
 
 def _overall(scores: Mapping[str, Any]) -> Summary:
@@ -157,6 +157,28 @@ def _groups(scores: Mapping[str, Any]) -> Summary:
             for name, told in (*false["by_group"].items(), *false["by_package"].items())
             if name
         ],
+    )
+
+
+def _known(scores: Mapping[str, Any]) -> Summary:
+    return Summary(
+        ("按站点记录时长的误报", "False alarms by how long a station is known"),
+        (
+            "天数：自该站首条记录起。规则对新站要求更多证据，长期误报率以最后一行为准。",
+            "Days since the station's first record. Rules want more of a new station; the last row is what stays.",
+        ),
+        (("天数", "days"), ("次数", "count"), ("正常枪年", "honest nozzle-years"), _NOZZLE_YEARS),
+        [
+            [
+                f"{row['from']}–{'' if row['to'] is None else row['to']}",
+                str(row["count"]),
+                amount(row["honest_nozzle_years"]),
+                rate_words(row),
+            ]
+            for row in scores["false_alarms"].get("by_days_known", ())
+            if row["honest_nozzle_years"]
+        ],
+        names=0,
     )
 
 

@@ -105,14 +105,19 @@ def test_what_both_pages_share() -> None:
     told = scores()
     tables = {each.title[1]: each for each in summaries(told)}
     assert tables.keys() == {
-        "In one figure", "Estimates", "False alarms by group of rules", "Honest things, and what is said of them",
-    }  # fmt: skip
+        "In one figure",
+        "Estimates",
+        "False alarms by group of rules",
+        "False alarms by how long a station is known",
+        "Honest things, and what is said of them",
+    }
     for each in tables.values():
         assert {len(row) for row in each.rows} == {len(each.heads)}
         assert each.title[0] != each.title[1] and each.words[0] != each.words[1]
     assert ["pulse_ratio", "1", "0.1", "0.1", "100% (2%–100%)"] in tables["Estimates"].rows
     groups = {row[0]: row[1] for row in tables["False alarms by group of rules"].rows}
     assert (groups["records"], groups["physics"], groups["pumpwatch_tax"]) == ("1", "0", "0")
+    assert [row[:2] for row in tables["False alarms by how long a station is known"].rows] == [["0–60", "1"]]
     figures = dict(tables["In one figure"].rows)  # type: ignore[arg-type]
     assert (figures["precision"], figures["recall"], figures["right nozzle, at first"]) == ("50%", "50%", "100%")
     weighed = item(deterministic=False, horizon_days=30.0)
@@ -138,7 +143,7 @@ def test_what_both_pages_share() -> None:
     for page in (report_page(made), performance_page(made)):
         assert "Against the bound" in page and "÷ formula" in page
     quiet = [each.title[1] for each in summaries(score([trial(happening=())]))]
-    assert quiet == ["False alarms by group of rules"]
+    assert quiet == ["False alarms by group of rules", "False alarms by how long a station is known"]
 
 
 def test_pictures_stay_within_their_frames() -> None:

@@ -46,6 +46,7 @@ def trial(
     bound: float | None = None,
     shown: datetime | None = None,
     happening: tuple[Happening, ...] = (DRAWS,),
+    days: float = DAYS,
 ) -> Trial:
     """One station; each touched nozzle sells 10 L at noon every day, a lorry comes with each filling."""
     chosen = frozenset(range(len(items))) if wanted is None else wanted
@@ -63,8 +64,8 @@ def trial(
         station_id="S01",
         layout=LAYOUT,
         start=START,
-        end=day(DAYS),
-        honest_nozzle_years=honest_nozzle_years(LAYOUT, items, START, day(DAYS)),
+        end=day(days),
+        honest_nozzle_years=honest_nozzle_years(LAYOUT, items, START, day(days)),
         findings=(),
         digests={},
         off={"tax_memory": "tax"},
@@ -363,6 +364,23 @@ def test_rates_with_their_interval() -> None:
     assert false["alarms"][0]["happening"] == ["H08 verification_draws"]
 
 
+def test_false_alarms_by_how_long_a_station_is_known() -> None:
+    """Ninety days of four nozzles, one of them short from the thirtieth on."""
+    told = [finding(at=5.0), finding(subject=nozzle(2), at=59.9), finding(subject=nozzle(4, 2), at=61.0)]
+    rows = score([trial(*told, items=(item(onset=30.0),), days=90)])["false_alarms"]["by_days_known"]
+    assert [(row["from"], row["to"], row["count"]) for row in rows] == [(0, 60, 2), (60, 200, 1), (200, None, 0)]
+    years = [(4 * 60 - 30) / 365.25, 3 * 30 / 365.25, 0.0]
+    assert [row["honest_nozzle_years"] for row in rows] == pytest.approx(years, abs=1e-3)
+    assert rows[1]["per_100_nozzle_years"] == pytest.approx(100.0 / years[1], rel=1e-4)
+    assert rows[2]["upper_95"] is None
+
+
+def test_an_evaluation_that_does_not_tell_days_known_can_be_put_with_others() -> None:
+    parts = [score([trial(finding(at=3.0))]), score([trial()])]
+    del parts[1]["false_alarms"]["by_days_known"]
+    assert merge(parts)["false_alarms"]["by_days_known"] == []
+
+
 def test_what_is_not_honest_is_not_counted_as_honest_time() -> None:
     false = score([trial(items=(item(onset=30.0),))])["false_alarms"]
     assert false["honest_nozzle_years"] == pytest.approx((4 * 60 - 30) / 365.25, abs=1e-3)
@@ -559,10 +577,15 @@ def test_parts_put_together_are_the_whole() -> None:
     assert merged["rules"].pop("on") == []
     assert [fleet.pop("rules") for fleet in merged["fleets"]] == [(), (), ()]
     told = whole["false_alarms"]
-    parts = [*told["by_rule"].values(), *told["by_package"].values(), *told["by_group"].values()]
+    parts = [
+        *told["by_rule"].values(),
+        *told["by_package"].values(),
+        *told["by_group"].values(),
+        *told["by_days_known"],
+    ]
     for rates in (told, *parts):
         for name in ("honest_nozzle_years", "per_100_nozzle_years", "low", "high", "upper_95"):
-            if name in rates:
+            if rates.get(name) is not None:
                 rates[name] = pytest.approx(rates[name], rel=2e-3)  # the years were rounded in between
     assert merged == whole
 
