@@ -121,7 +121,7 @@ CAVEATS = """\
 
 * Noise is assumed, not measured at stations. Real gauges wander with temperature; in summer the common loss may be two
   or three times what is assumed here, and every delay grows with it. Estimate it for a fleet before promising a delay.
-* Delays are for a step after two hundred honest days; after sixty 1 % takes half as long again. A station that
+* Delays are for a step after two hundred honest days; after sixty 1 % takes a tenth longer. A station that
   was short from the first day shows only against its neighbours, deliveries and purchases.
 * Errors of a tank's chart move with its height and look like a nozzle's where its use goes with the level.
 * Fillings are spread over the nozzles at random. Nozzles that are always used together cannot be told apart.
