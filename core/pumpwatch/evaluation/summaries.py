@@ -167,13 +167,13 @@ def _known(scores: Mapping[str, Any]) -> Summary:
             "天数：自该站首条记录起。规则对新站要求更多证据，长期误报率以最后一行为准。",
             "Days since the station's first record. Rules want more of a new station; the last row is what stays.",
         ),
-        (("天数", "days"), ("次数", "count"), ("正常枪年", "honest nozzle-years"), _NOZZLE_YEARS),
+        (("天数", "days"), ("次数", "count"), _NOZZLE_YEARS, ("枪年", "nozzle-years")),
         [
             [
-                f"{row['from']}–{'' if row['to'] is None else row['to']}",
+                f"≥ {row['from']}" if row["to"] is None else f"{row['from']}–{row['to']}",
                 str(row["count"]),
-                amount(row["honest_nozzle_years"]),
                 rate_words(row),
+                amount(row["honest_nozzle_years"]),
             ]
             for row in scores["false_alarms"].get("by_days_known", ())
             if row["honest_nozzle_years"]
