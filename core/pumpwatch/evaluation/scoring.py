@@ -33,8 +33,8 @@ NONE = "—"
 """The column of the confusion matrix for what raised no alarm."""
 PHYSICS = frozenset({"pumpwatch_physics"})
 """Plugins whose rules weigh the tank; all others read records."""
-KNOWN_DAYS = (0, 60, 200)
-"""Days of records from which on rates of false alarms are told apart: what a rule learns, it knows better later."""
+KNOWN_DAYS = ((0, 60), (60, 200), (200, None))
+"""Days of a station's records by which rates of false alarms are told apart: rules learn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +108,7 @@ def score(trials: Iterable[Trial]) -> dict[str, Any]:
         packages |= trial.packages
         for station in trial.stations:
             years += station.honest_nozzle_years
-            known = [sum(each) for each in zip(known, _years_known(trial, station), strict=True)]
+            known = [sum(each) for each in zip(known, _station_years(trial, station), strict=True)]
             failing |= station.failing
             for rule, missing in station.off.items():
                 off[rule][missing] += 1
@@ -130,7 +130,7 @@ def merge(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         [item for part in parts for item in part["items"]],
         [alarm for part in parts for alarm in part["false_alarms"]["alarms"]],
         [_judged_years(part) for part in parts],
-        _known_years(parts),
+        _merged_years(parts),
         [each for part in parts for each in part["honest"]["happened"]],
         off,
         failing,
@@ -146,7 +146,7 @@ def _judged_years(part: Mapping[str, Any]) -> tuple[float, frozenset[str] | None
     return part["false_alarms"]["honest_nozzle_years"], None if on is None else frozenset(on)
 
 
-def _known_years(parts: Sequence[Mapping[str, Any]]) -> list[float]:
+def _merged_years(parts: Sequence[Mapping[str, Any]]) -> list[float]:
     """By ``KNOWN_DAYS``; none when an evaluation does not tell them."""
     told = [part["false_alarms"].get("by_days_known", ()) for part in parts]
     return [sum(row["honest_nozzle_years"] for row in rows) for rows in zip(*told, strict=True)] if all(told) else []
@@ -229,10 +229,10 @@ def _wrong_at(station: StationOutcome, trial: Trial) -> Iterator[tuple[TruthItem
             yield item, station.exposures[place].shown if place in station.exposures else item.onset
 
 
-def _years_known(trial: Trial, station: StationOutcome) -> Iterator[float]:
+def _station_years(trial: Trial, station: StationOutcome) -> Iterator[float]:
     """The station's honest nozzle-years, by ``KNOWN_DAYS``."""
     mine = [item for item in trial.truth.items if item.subject.station_id == station.station_id]
-    for first, after in zip(KNOWN_DAYS, (*KNOWN_DAYS[1:], None), strict=True):
+    for first, after in KNOWN_DAYS:
         start = station.start + timedelta(days=first)
         end = station.end if after is None else min(station.start + timedelta(days=after), station.end)
         yield honest_nozzle_years(station.layout, mine, start, end) if start < end else 0.0
@@ -267,7 +267,7 @@ def _rates(
         return packages.get(rule, "")
 
     def by_days_known() -> Iterator[dict[str, Any]]:
-        for first, after, mine in zip(KNOWN_DAYS, (*KNOWN_DAYS[1:], None), known, strict=True):
+        for (first, after), mine in zip(KNOWN_DAYS, known, strict=True):
             count = sum(first <= alarm["days_known"] < (after or math.inf) for alarm in false)
             yield {
                 "from": first,

@@ -164,8 +164,8 @@ def _known(scores: Mapping[str, Any]) -> Summary:
     return Summary(
         ("按站点记录时长的误报", "False alarms by how long a station is known"),
         (
-            "天数：自该站首条记录起。规则对新站要求更多证据，长期误报率以最后一行为准。",
-            "Days since the station's first record. Rules want more of a new station; the last row is what stays.",
+            "天数：自该站首条记录起。规则对新站要求更多证据；长期误报率以200日之后为准。",
+            "Days since the station's first record. Rules want more of a new station; what holds after 200 days stays.",
         ),
         (("天数", "days"), ("次数", "count"), _NOZZLE_YEARS, ("枪年", "nozzle-years")),
         [
