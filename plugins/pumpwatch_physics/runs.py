@@ -31,7 +31,7 @@ NATS: Final = 12.2
 """Threshold of both rules, unless the settings say another."""
 JOINED_NATS: Final = 3.0
 """More for tanks that a siphon joins: what passes between their charts is not white."""
-_WATCHES: Final = 12
+_WATCHES: Final = 13
 """How watches are made; what was remembered of others is not used."""
 SPAN_DAYS: Final = 60
 LEAD_DAYS: Final = 210

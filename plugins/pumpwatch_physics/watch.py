@@ -34,13 +34,14 @@ AGAIN_NATS: Final = 1.5
 """So much more of a tank at which another cause was claimed: its constants are not known any longer as they were."""
 SUSPECTED: Final = 4.0
 """Nats that a cause must have had when a block began to be told of before it ends."""
-MARGIN: Final = 3.0
-"""Nats by which the best cause must lead, or else some more blocks are waited for, and the less is wanted."""
+MARGIN: Final = 4.0
+"""Nats by which the best cause must lead, or else some more blocks are waited for, and the less is wanted. Of a short
+nozzle its tank is told meanwhile, so that only the name is waited for."""
 LEAST_MARGIN: Final = 1.0
-PATIENT_BLOCKS: Final = 16
-"""Then a short nozzle is told of without being named: some nozzle of the tank."""
-UNNAMED_MARGIN: Final = 2.0
-"""The least by which a nozzle must lead whose tank was told of: nothing but the name is waited for."""
+PATIENT_BLOCKS: Final = 10
+UNNAMED_MARGIN, UNNAMED_NATS = 1.75, 1.0
+"""The least by which a nozzle must lead whose tank was told of, and by how much less than is enough is enough for it:
+nothing but the name is waited for."""
 SPARSE: Final = 9
 """Readings a block, below which neighbours look alike: a nozzle is named by more, and fewer blocks are waited for."""
 FADES: Final = 0.9
@@ -223,7 +224,8 @@ class Watch:
     def _is_enough(self, best: Suspicion) -> bool:
         """Whether a cause explains enough to be claimed."""
         again = AGAIN_NATS if self._learnt and best.fault not in self._learnt else 0.0
-        return best.nats >= self._threshold + self._early + again
+        less = UNNAMED_NATS if self._is_unclear else 0.0
+        return best.nats >= self._threshold + self._early + again - less
 
     @property
     def _early(self) -> float:
@@ -278,11 +280,10 @@ class Watch:
             self._claim(self._unnamed(best, rival, at_us))
 
     def _is_some(self, best: Suspicion, rival: Suspicion, waited: float) -> bool:
-        """Whether some nozzle must be short, and it has not been told yet."""
+        """Whether some nozzle must be short, or else all, and it has not been told yet."""
         n = self.nozzles
-        gains = [one for one in (best, rival) if one.rising is (one.fault <= n)]
-        nozzles = sum(one.fault < n for one in gains)
-        return not self._is_unclear and len(gains) > 1 and nozzles >= (1 if waited >= 1.0 else 2)
+        are_gains = all(one.rising is (one.fault <= n) for one in (best, rival))
+        return not self._is_unclear and are_gains and (best.fault < n or waited >= 1.0)
 
     def _unnamed(self, best: Suspicion, rival: Suspicion, at_us: int) -> Claim:
         """The claim that one of the tank's nozzles is short, until one of them leads."""

@@ -38,6 +38,7 @@ from pumpwatch_physics.watch import (
     SUSPECTED,
     TURN_NATS,
     UNNAMED_MARGIN,
+    UNNAMED_NATS,
 )
 
 if TYPE_CHECKING:
@@ -290,11 +291,12 @@ ABOUT_BALANCE: Final = About(
     "until a day after it.",
     threshold=f"{NATS:g} nats for the likeliest cause ({JOINED_NATS:g} more where a siphon joins tanks), which must "
     f"lead the next by {MARGIN:g} nats, and by less while it goes on, {LEAST_MARGIN:g} after {_PATIENT_H} hours. Where "
-    "what a nozzle's blocks show differs by more than noise, it must lead by so much more. Where "
-    "two nozzles that seem short are so close, their tank is told of at once, and the nozzle when it leads, by "
-    f"{UNNAMED_MARGIN:g} nats at least: one alarm. "
-    f"Where a nozzle and all nozzles are so close the tank is told of after {_PATIENT_H} hours. Of readings rarer than "
-    f"a third of an hour it must lead by {SPARSE_MARGIN:g}, and those hours are {SPARSE_BLOCKS * 24 // BLOCKS}. "
+    "what a nozzle's blocks show differs by more than noise, it must lead by so much more. Where another that seems "
+    "short, or all together, are so close to a nozzle, the tank is told of at once, and the nozzle when it leads, by "
+    f"{UNNAMED_MARGIN:g} nats at least, for which {UNNAMED_NATS:g} less are wanted: one alarm. "
+    f"Where all together are likeliest and a nozzle is close, the tank is told of after {_PATIENT_H} hours. "
+    f"Of readings rarer than a third of an hour it must lead by {SPARSE_MARGIN:g}, and those hours are "
+    f"{SPARSE_BLOCKS * 24 // BLOCKS}. "
     f"{AGAIN_NATS:g} nats more for another cause at a "
     "tank of which one was told. Before one nozzle is said to give more than it shows, both are twice as much. "
     f"A cause that had {SUSPECTED:g} nats when {24 // BLOCKS} hours began is told of after any "

@@ -19,9 +19,11 @@ from pumpwatch_sim.fleets import fleet_path
 sys.path.insert(0, str(Path(__file__).parents[3] / "docs"))
 import delay_curve
 import delay_ways
-from delay_ways import CASES, SIZES
+from delay_ways import CASES, FILLING_L, SIZES
 
 KEPT = json.loads(delay_curve.NUMBERS.read_text(encoding="utf-8"))
+SIMULATED_FILLING_L = 28.2
+"""The mean of a simulated county, whose drivers stop at round litres and amounts."""
 
 
 def item(size: float, days: float | None, bound: float | None = 2.0, fleet: str = "base") -> dict[str, Any]:
@@ -115,7 +117,9 @@ def test_the_picture_is_whole_and_needs_nothing_else() -> None:
 @pytest.mark.parametrize("name", CASES)
 def test_the_cases_are_those_of_the_fleets(name: str) -> None:
     case, stations = CASES[name], tomllib.loads(fleet_path(f"score-physics-{name}").read_text("utf-8"))["stations"]
-    assert (case.nozzles, case.sales_a_day) == (stations["nozzles_per_tank"], stations["sales_per_nozzle_day"])
+    assert case.nozzles == stations["nozzles_per_tank"]
+    litres = case.sales_a_day * FILLING_L
+    assert stations["sales_per_nozzle_day"] * SIMULATED_FILLING_L == pytest.approx(litres, rel=0.02)
     assert case.nuisances.common_loss_sd * 100.0 == pytest.approx(stations.get("common_loss_percent", 0.1))
     assert case.nuisances.drift_sd * 100.0 == pytest.approx(stations.get("meter_drift_percent", 0.05))
     assert case.gauge_l == {"good": 1.5, "base": 3.0, "poor": 8.0}[stations["probe"]]
