@@ -96,6 +96,10 @@ class Rollups:
         """The newest write that the day's roll-ups hold; None when there are none."""
         return self._through.get(day)
 
+    def all_through(self) -> dict[int, int]:
+        """The same of every day that is rolled up, as it is now."""
+        return self._through.copy()
+
     def is_frozen(self, day: int) -> bool:
         """Whether samples of the day are gone, so that its roll-ups cannot be made anew."""
         return day in self._frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain, groupby
 from operator import itemgetter
@@ -193,8 +193,12 @@ class Sealed:
                 parts.append(Summaries.of(path, self._series(known, path, a, b, _ALL), start_us, width_us))
             return Summaries.joined(path, parts, start_us, width_us)
         first, last = start_us // DAY_US, (end_us - 1) // DAY_US
+        through = (
+            self.rollups.all_through()
+        )  # before they are read: a day that is rolled up meanwhile is not among them
         by_day = {int(s.start_us[0]) // DAY_US: s for s in self.rollups.of(path, level, first, last) if len(s)}
-        fresh = self._fresh(known, path, start_us, end_us, level)
+        through = {day: order for day, order in through.items() if self.rollups.through(day) is not None}
+        fresh = self._fresh(known, path, start_us, end_us, level, through)
         for day in sorted({*by_day, *fresh}):
             ready = by_day.get(day)
             a, b = max(day * DAY_US, start_us), min((day + 1) * DAY_US, end_us)
@@ -215,17 +219,26 @@ class Sealed:
         return Summaries.joined(path, parts, start_us, width_us)
 
     def _fresh(
-        self, known: Sequence[Segment], path: str, start_us: int, end_us: int, level: Level
+        self,
+        known: Sequence[Segment],
+        path: str,
+        start_us: int,
+        end_us: int,
+        level: Level,
+        through: Mapping[int, int],
     ) -> dict[int, tuple[int, int]]:
-        """The stretch of each day for which the roll-ups do not speak: all of a day that has none."""
+        """The stretch of each day for which the roll-ups do not speak: all of a day that has none.
+
+        ``through`` says of each day that has which the newest write is that they hold.
+        """
         spans: dict[int, tuple[int, int]] = {}
         late: list[Segment] = []
         for segment in selecting.touching(known, start_us, end_us):
             if segment.day == ODD_DAY:
                 late.append(segment)
-            elif (through := self.rollups.through(segment.day)) is None:
+            elif segment.day not in through:
                 spans[segment.day] = segment.day * DAY_US, (segment.day + 1) * DAY_US
-            elif segment.order > through:
+            elif segment.order > through[segment.day]:
                 late.append(segment)
         at = self._rows(late, path).at_us
         for day, times in groupby(np.sort(at[(at >= start_us) & (at < end_us)]).tolist(), lambda t: t // DAY_US):

@@ -92,6 +92,28 @@ async def test_what_comes_late_counts_at_once_and_is_rolled_up_in_time(store: Em
         assert minutes.count[10] == 3
 
 
+@pytest.mark.parametrize("width", [MINUTE, HOUR])
+async def test_a_day_that_is_rolled_up_while_it_is_asked_for_is_told_whole(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch, width: timedelta
+) -> None:
+    sealed, read, tidy = store._samples, store._samples.rollups.of, store._samples.tidy
+    with monkeypatch.context() as held:
+        held.setattr(sealed, "tidy", lambda abandoned: None)
+        await written(store, samples(DAY, [1.0] * 360), samples(DAY + timedelta(days=1), [9.0]))
+
+    def of(path: str, level: Level, first_day: int, last_day: int) -> list[Summaries]:
+        found = read(path, level, first_day, last_day)
+        tidy(lambda: False)
+        return found
+
+    assert blobs(store) == []
+    monkeypatch.setattr(sealed.rollups, "of", of)
+    meanwhile = await told(store, width, 2)
+    assert blobs(store) != []
+    assert meanwhile.count.sum() == 361
+    assert (await told(store, width, 2)).count.tolist() == meanwhile.count.tolist()
+
+
 async def test_a_late_sample_neither_hides_nor_replaces_a_day_whose_samples_are_gone(
     store: EmbeddedStore,
 ) -> None:
