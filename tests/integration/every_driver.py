@@ -21,6 +21,7 @@ import pytest
 
 from pumpwatch import DeviceEvent, DeviceIdentity, EventKind, NozzleState, Quality, Sample, Transaction
 from pumpwatch.engine import Engine
+from pumpwatch.line.wire import Wire
 from pumpwatch.plugins import Plugins
 from pumpwatch.settings import parse_settings
 from pumpwatch.testing import FakeClock
@@ -30,6 +31,7 @@ from pumpwatch_sim.live.lines import BusLine, Line
 from pumpwatch_sim.live.nozzle import NozzlePlayer
 from pumpwatch_sim.live.sim import Sim, running
 from pumpwatch_sim.live.views import DispenserView
+from pumpwatch_sim.live.wires import Pty
 from pumpwatch_sim.staging import stage
 from pumpwatch_sim.wire import opcua
 
@@ -43,6 +45,8 @@ SETTLES_S = 30
 """So long a totalizer that was read once may wait for a reading that agrees."""
 TURNS = 12
 """Questions that the station's own controller asks in a second."""
+MOST_WAITS = 4_000
+"""Looks whether what was sent over a terminal has arrived; after that nobody reads it."""
 SWAPPED_S = 65
 """When a dispenser's mainboard is replaced."""
 
@@ -88,11 +92,39 @@ CASES = {
 }
 
 
+@dataclass(slots=True)
+class Post:
+    """Bytes on their way from the simulator to the engine over a terminal: not even the system tells of those."""
+
+    sent: int = 0
+    taken: int = 0
+
+    def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        send, receive, forget = Pty.send, Wire.data_received, Pty.forget
+
+        def sending(wire: Pty, data: bytes) -> None:
+            self.sent += len(data)
+            send(wire, data)
+
+        def receiving(wire: Wire, data: bytes) -> None:
+            self.taken += len(data)
+            receive(wire, data)
+
+        def forgetting(wire: Pty) -> None:
+            self.taken = self.sent
+            forget(wire)
+
+        monkeypatch.setattr(Pty, "send", sending)
+        monkeypatch.setattr(Wire, "data_received", receiving)
+        monkeypatch.setattr(Pty, "forget", forgetting)
+
+
 class Rig:
     """A running engine beside a running simulator, and what has been seen of both."""
 
-    def __init__(self, case: Case, engine: Engine, sim: Sim, clock: FakeClock) -> None:
+    def __init__(self, case: Case, engine: Engine, sim: Sim, clock: FakeClock, post: Post) -> None:
         self.case = case
+        self.post = post
         self.engine = engine
         self.clock = clock
         outlet = sim.outlets["S01"]
@@ -139,16 +171,16 @@ class Rig:
 
     async def _quiet(self) -> None:
         """Until no device is being read and what was sent has arrived."""
-        wire = self.line.wire if isinstance(self.line, BusLine) else None
         await asyncio.sleep(0)
         for device in self.engine.acquisition.devices:
             async with device.turn:
                 pass
         heard = any(device.connected for device in self.engine.acquisition.devices)
-        for _ in range(400 if heard else 0):  # a terminal hands on when the system finds time
-            if not getattr(wire, "unread", 0):
+        for _ in range(MOST_WAITS if heard else 0):  # a terminal hands on when the system finds time
+            if self.post.taken >= self.post.sent:
                 return
             await asyncio.sleep(0.0005)
+        self.post.taken = self.post.sent  # nobody read it
 
     def _look(self, nozzle: NozzlePlayer) -> None:
         state, volume = self.latest(nozzle.nozzle_id, "state"), self.latest(nozzle.nozzle_id, "volume")
@@ -200,7 +232,9 @@ async def rig(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
     for pause in ("TURN_S", "NOBODY_S"):  # the controller's turns are taken by hand
         monkeypatch.setattr(lines, pause, 1e6)
     monkeypatch.setattr(opcua, "PERIOD_S", 0.02)
-    clock = FakeClock(START)
+    clock, post = FakeClock(START), Post()
+    if case.wire == "pty":
+        post.watch(monkeypatch)
     monkeypatch.setattr(opcua, "wall_clock", clock.now)
     fleet = Fleet(
         name="every",
@@ -219,7 +253,7 @@ async def rig(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Asyn
         async with Engine.open(settings, folder / "data", Plugins.discover(), clock) as engine:
             task = asyncio.create_task(engine.run())
             try:
-                yield Rig(case, engine, sim, clock)
+                yield Rig(case, engine, sim, clock, post)
             finally:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
