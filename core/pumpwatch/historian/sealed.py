@@ -193,9 +193,7 @@ class Sealed:
                 parts.append(Summaries.of(path, self._series(known, path, a, b, _ALL), start_us, width_us))
             return Summaries.joined(path, parts, start_us, width_us)
         first, last = start_us // DAY_US, (end_us - 1) // DAY_US
-        through = (
-            self.rollups.all_through()
-        )  # before they are read: a day that is rolled up meanwhile is not among them
+        through = self.rollups.all_through()  # before they are read: another day may be rolled up meanwhile
         by_day = {int(s.start_us[0]) // DAY_US: s for s in self.rollups.of(path, level, first, last) if len(s)}
         through = {day: order for day, order in through.items() if self.rollups.through(day) is not None}
         fresh = self._fresh(known, path, start_us, end_us, level, through)
